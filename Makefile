@@ -1,0 +1,53 @@
+# Every target does its whole set-up: a fresh Debian 12 with python3, python3-venv and make is enough.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Real components that the tests talk to; installed only as root, only where missing.
+APT_PACKAGES := prometheus
+
+.PHONY: run test lint types unit soak bench lock clean system-packages
+
+run: $(VENV)/.run
+	$(BIN)/feedd demo
+
+test: lint types unit
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+unit: $(VENV)/.dev system-packages
+	$(BIN)/python -X dev -m pytest
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks.soak --messages 10000000
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks.ingest
+
+lock: $(VENV)/.dev
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet pyproject.toml --group build --universal --python-version 3.11 \
+		--generate-hashes --no-header --upgrade -o requirements.lock
+	$(BIN)/uv pip compile --quiet pyproject.toml --group build --group dev --group bench --universal \
+		--python-version 3.11 --generate-hashes --no-header --upgrade -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/.run: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.run
+	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	touch $@
+
+system-packages:
+	@tests/install-system-packages $(APT_PACKAGES)

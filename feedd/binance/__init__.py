@@ -1,0 +1,1 @@
+"""What Binance means: hosts, stream names, payloads."""

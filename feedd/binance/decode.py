@@ -1,0 +1,236 @@
+"""Bytes of one connection → a message that can be trusted, or a DecodeError that says what is wrong.
+
+A frame of the known shape is decoded and checked against its schema (payloads.py) in one pass. Anything else
+takes the second, slower look, which tells harmless oddities (new fields, another order of keys, control
+replies, a shutdown notice) from messages that must not be trusted. Nothing but DecodeError is ever raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Generic
+
+import msgspec
+import orjson
+
+from feedd.binance.payloads import Candle, Frame, Kline, Payload, PayloadType
+from feedd.binance.streams import Kind, Subscription, parse_stream
+from feedd.errors import DecodeError
+from feedd.model import InvalidReason
+
+MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
+"""No stream of Binance comes near it; a full 5,000-level book has about 0.4 MB."""
+
+_COMBINED_PREFIX_LENGTH: Final = len(b'{"stream":"')
+_SHUTDOWN: Final = "serverShutdown"
+
+
+@dataclass(frozen=True, slots=True)
+class Drifted:
+    """A trusted message with fields that feedd doesn't know: the exchange has changed something."""
+
+    frame: Frame[Payload]
+    unknown_fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerShutdown:
+    """The exchange will close this connection; how soon is not promised."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlReply:
+    """The answer to a control message. `error` is None where it was accepted."""
+
+    request_id: object
+    error: str | None
+
+
+Message = Frame[Payload] | Drifted | ServerShutdown | ControlReply
+
+
+class _StrictFrame(Frame[PayloadType], Generic[PayloadType], frozen=True, forbid_unknown_fields=True):
+    """A frame of exactly the known shape."""
+
+
+class _StrictCandle(Candle, frozen=True, forbid_unknown_fields=True):
+    """A candle of exactly the known shape."""
+
+
+def _strict(payload_type: type[Payload]) -> type[Payload]:
+    candle = [("candle", _StrictCandle, msgspec.field(name="k"))] if payload_type is Kline else []
+    return msgspec.defstruct(  # type: ignore[return-value]  # a subclass of payload_type, which mypy can't see
+        payload_type.__name__,
+        candle,
+        bases=(payload_type,),
+        frozen=True,
+        gc=False,
+        forbid_unknown_fields=True,
+    )
+
+
+def _strict_decoder(payload_type: type[Payload]) -> Callable[[bytes], Frame[Payload]]:
+    return msgspec.json.Decoder(_StrictFrame[_strict(payload_type)]).decode  # type: ignore[misc]
+
+
+_STRICT: Final = {kind: _strict_decoder(kind.payload_type) for kind in Kind}
+_EVENT_NAMES: Final = tuple(name for kind in Kind for name in kind.event_names)
+
+
+class Decoder:
+    """Decodes what one connection delivers, which was opened for `subscriptions`."""
+
+    def __init__(self, subscriptions: Iterable[Subscription]) -> None:
+        self._subscriptions = {subscription.wire_name: subscription for subscription in subscriptions}
+        self._symbols = {subscription.symbol for subscription in self._subscriptions.values()}
+        self._routes = {
+            name.encode(): (_STRICT[subscription.stream.kind], name, subscription.wire_symbol)
+            for name, subscription in self._subscriptions.items()
+        }
+
+    def decode(self, frame: bytes) -> Message:
+        """Return the message in a text frame. Raises DecodeError."""
+        route = self._routes.get(frame[_COMBINED_PREFIX_LENGTH : frame.find(b'"', _COMBINED_PREFIX_LENGTH)])
+        if route is not None:
+            strict, name, symbol = route
+            try:
+                message = strict(frame)
+            except (msgspec.MsgspecError, ValueError, RecursionError):
+                pass  # the second look says why, or finds that it is harmless
+            else:
+                # A repeated key could have changed the stream since its name was peeked at.
+                if message.stream == name and message.data.symbol == symbol:
+                    return message
+        return self._second_look(frame)
+
+    def _second_look(self, frame: bytes) -> Message:
+        try:
+            content = orjson.loads(frame)
+        except orjson.JSONDecodeError as error:
+            raise DecodeError(InvalidReason.BAD_JSON, str(error)) from None
+        if not isinstance(content, dict):
+            raise DecodeError(InvalidReason.NOT_OBJECT, f"expected an object, found {_kind_of(content)}")
+        if _is_shutdown(content):
+            return ServerShutdown()
+        if "stream" in content:
+            return self._combined(content)
+        if "result" in content or "error" in content or ("code" in content and "msg" in content):
+            return _control_reply(content)
+        return self._checked(self._attribute(content), content, ())
+
+    def _combined(self, content: dict[str, Any]) -> Message:
+        name = content["stream"]
+        if not isinstance(name, str):
+            raise DecodeError(InvalidReason.WRONG_TYPE, f"stream: expected a string, found {_kind_of(name)}")
+        if "data" not in content:
+            raise DecodeError(InvalidReason.MISSING_FIELD, "data", stream=name)
+        payload = content["data"]
+        if not isinstance(payload, dict):
+            raise DecodeError(
+                InvalidReason.WRONG_TYPE, f"data: expected an object, found {_kind_of(payload)}", stream=name
+            )
+        subscription = self._subscriptions.get(name)
+        if subscription is None:
+            raise self._foreign(name)
+        unknown = tuple(sorted(key for key in content if key not in ("stream", "data")))
+        return self._checked(subscription, payload, unknown)
+
+    def _foreign(self, name: str) -> DecodeError:
+        symbol, _, stream = name.partition("@")
+        try:
+            parse_stream(stream)
+        except ValueError:
+            return DecodeError(InvalidReason.UNKNOWN_EVENT, f"stream {name!r} is not known", stream=name)
+        if symbol.upper() in self._symbols:
+            return DecodeError(InvalidReason.UNKNOWN_EVENT, f"stream {name!r} was not asked for", stream=name)
+        return DecodeError(InvalidReason.WRONG_SYMBOL, f"stream {name!r} is of another symbol", stream=name)
+
+    def _attribute(self, payload: dict[str, Any]) -> Subscription:
+        """Find the subscription of a raw payload, which doesn't name its stream."""
+        candidates = [
+            subscription for subscription in self._subscriptions.values() if _could_be(subscription, payload)
+        ]
+        if candidates:
+            return candidates[0]
+        event = payload.get("e")
+        if isinstance(event, str) and event not in _EVENT_NAMES:
+            raise DecodeError(InvalidReason.UNKNOWN_EVENT, f"event {event!r}")
+        symbol = payload.get("s")
+        if isinstance(symbol, str) and symbol not in self._symbols:
+            raise DecodeError(InvalidReason.WRONG_SYMBOL, f"s: found {symbol!r}")
+        raise DecodeError(InvalidReason.MISSING_FIELD, "nothing in it says which stream it belongs to")
+
+    def _checked(
+        self, subscription: Subscription, payload: dict[str, Any], unknown: tuple[str, ...]
+    ) -> Message:
+        name = subscription.wire_name
+        kind = subscription.stream.kind
+        event = payload.get("e")
+        if kind.event_names and isinstance(event, str) and event not in _EVENT_NAMES:
+            raise DecodeError(InvalidReason.UNKNOWN_EVENT, f"event {event!r}", stream=name)
+        missing = _missing(kind.payload_type, payload)
+        if missing:
+            raise DecodeError(InvalidReason.MISSING_FIELD, ", ".join(missing), stream=name)
+        try:
+            data = msgspec.convert(payload, kind.payload_type)
+        except msgspec.ValidationError as error:
+            raise DecodeError(InvalidReason.WRONG_TYPE, str(error), stream=name) from None
+        if data.symbol != subscription.wire_symbol:
+            raise DecodeError(
+                InvalidReason.WRONG_SYMBOL,
+                f"s: expected {subscription.wire_symbol!r}, found {data.symbol!r}",
+                stream=name,
+            )
+        message = Frame(stream=name, data=data)
+        unknown += _unknown(kind.payload_type, payload)
+        return Drifted(message, unknown) if unknown else message
+
+
+def _is_shutdown(content: dict[str, Any]) -> bool:
+    # Raw, combined, and the WebSocket API's shape (Binance spot docs, "Server Shutdown").
+    for candidate in (content, content.get("data"), content.get("event")):
+        if isinstance(candidate, dict) and candidate.get("e") == _SHUTDOWN:
+            return True
+    return content.get("stream") == f"!{_SHUTDOWN}"
+
+
+def _control_reply(content: dict[str, Any]) -> ControlReply:
+    error = content.get("error", content if "code" in content else None)
+    if isinstance(error, dict):
+        error = f"code {error.get('code')}: {error.get('msg')}"
+    return ControlReply(content.get("id"), None if error is None else str(error))
+
+
+def _could_be(subscription: Subscription, payload: dict[str, Any]) -> bool:
+    kind = subscription.stream.kind
+    if subscription.wire_symbol is not None and payload.get("s") != subscription.wire_symbol:
+        return False
+    if kind.event_names:
+        candle = payload.get("k")
+        interval = candle.get("i") if isinstance(candle, dict) else None
+        return payload.get("e") in kind.event_names and interval == subscription.stream.interval
+    return "e" not in payload and not _missing(kind.payload_type, payload)
+
+
+def _missing(struct: type[msgspec.Struct], content: dict[str, Any], prefix: str = "") -> list[str]:
+    missing = []
+    for field in msgspec.structs.fields(struct):
+        if field.encode_name not in content:
+            missing += [prefix + field.encode_name] if field.required else []
+        elif field.type is Candle and isinstance(content[field.encode_name], dict):
+            missing += _missing(Candle, content[field.encode_name], f"{prefix}{field.encode_name}.")
+    return missing
+
+
+def _unknown(struct: type[msgspec.Struct], content: dict[str, Any], prefix: str = "") -> tuple[str, ...]:
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
+    unknown = [prefix + key for key in content if key not in fields]
+    if fields.get("k") is Candle:
+        unknown += _unknown(Candle, content["k"], f"{prefix}k.")
+    return tuple(unknown)
+
+
+def _kind_of(value: object) -> str:
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")

@@ -1,0 +1,1 @@
+"""What decides: values and `now` in, values out. It never sleeps, logs, opens or reads a clock."""

@@ -1,0 +1,53 @@
+"""How long to wait before the next attempt to connect.
+
+The delay grows with every attempt and falls back only after a spell of good data: a server that accepts and
+closes at once must not be dialled without pause, although every handshake succeeds.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from feedd.model import ConnectFailure
+
+FIRST_DELAY_SECONDS: Final = 0.5
+LONGEST_DELAY_SECONDS: Final = 30.0
+HEALTHY_AFTER_SECONDS: Final = 10.0
+"""A connection that delivered for this long was good; what ended it is news, not the same trouble again."""
+REFUSED_BY_RULE_SECONDS: Final = 60.0
+"""A blocked region, a wrong host or path don't heal within seconds; asking on gets an address banned."""
+
+_BY_RULE: Final = frozenset({ConnectFailure.HTTP_403, ConnectFailure.HTTP_404, ConnectFailure.HTTP_451})
+
+
+class Backoff:
+    """Exponential delays with jitter, which stays alive at the cap."""
+
+    def __init__(self, first: float = FIRST_DELAY_SECONDS, longest: float = LONGEST_DELAY_SECONDS) -> None:
+        if not 0.0 < first <= longest:
+            raise ValueError(f"expected 0 < first <= longest, found first={first}, longest={longest}")
+        self._first = first
+        self._longest = longest
+        self._attempts = 0
+
+    def delay(
+        self, chance: float, failure: ConnectFailure | None = None, retry_after: float | None = None
+    ) -> float:
+        """Return the seconds to wait now.
+
+        Args:
+            chance: a random number from 0 to 1, which spreads symbols that failed together.
+            failure: how the attempt failed; None when an open connection was lost.
+            retry_after: seconds that the server asked for.
+        """
+        ceiling = min(self._longest, self._first * 2.0 ** min(self._attempts, 64))
+        self._attempts += 1
+        delay = ceiling * (0.5 + chance / 2.0)
+        if failure in _BY_RULE:
+            delay = max(delay, REFUSED_BY_RULE_SECONDS * (1.0 + chance / 2.0))
+        return max(delay, (retry_after or 0.0) * (1.0 + chance / 10.0))
+
+    def connection_ended(self, good_for: float) -> None:
+        """Note for how many seconds the connection that just ended had delivered good data."""
+        if good_for >= HEALTHY_AFTER_SECONDS:
+            self._attempts = 0

@@ -1,0 +1,90 @@
+"""What all symbols share: the flags, the venue's clock, the source, and the sessions themselves.
+
+The whole state of the daemon in plain values: sources write it, outputs read it. Times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from feedd.binance.streams import Stream, parse_stream
+from feedd.core.histogram import Histogram
+from feedd.core.latency import VenueClock
+from feedd.core.session import Limits, Session
+from feedd.model import ConsumerDisconnect, Reason, Source
+from feedd.settings import Settings
+
+LOOP_LAG_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+_READY_NEVERTHELESS = frozenset({Reason.KILL_SWITCH, Reason.FLAGS_UNREADABLE, Reason.LATCHED})
+
+
+class Consumers:
+    """Who listens to this daemon, and who was let go."""
+
+    def __init__(self) -> None:
+        self.connected = 0
+        self.messages_dropped = 0
+        self.disconnects = dict.fromkeys(ConsumerDisconnect, 0)
+
+
+class Desk:
+    """One daemon's state."""
+
+    def __init__(self, settings: Settings, now: float, wall: float) -> None:
+        self.settings = settings
+        self.source = Source.REALTIME if settings.realtime else Source.STATIC
+        self.clock = VenueClock(now, wall)
+        self.started_at = now
+        self.kill_switch = False
+        self.flags_unreadable = False
+        self.last_reload_successful = True
+        self.last_reload_success_at = now
+        self.consumers = Consumers()
+        self.event_loop_lag = Histogram(LOOP_LAG_BOUNDS)
+        self.connect_attempts_left = settings.connect_budget
+        self.progress_at = now
+        """When the supervisor last found every task of the daemon at work."""
+        self.sessions = {
+            symbol: Session(symbol, self._streams(), self._limits(symbol), self.clock, now)
+            for symbol in settings.symbols
+        }
+        self.set_kill_switch(settings.trading_halted, now)
+
+    def set_kill_switch(self, active: bool, now: float) -> None:
+        """Halt every symbol, or take that halt back."""
+        self.kill_switch = active
+        self._set_for_all(Reason.KILL_SWITCH, active, now)
+
+    def set_flags_unreadable(self, active: bool, now: float) -> None:
+        """Note whether the env-file, and with it the kill switch, can be read."""
+        self.flags_unreadable = active
+        self._set_for_all(Reason.FLAGS_UNREADABLE, active, now)
+
+    def unready(self) -> dict[str, tuple[Reason, ...]]:
+        """Return the symbols without good live data, and why. Empty means ready.
+
+        What a person has decided (the flags, a latched halt) says nothing of the data.
+        """
+        reasons = {
+            symbol: tuple(reason for reason in session.gate.reasons if reason not in _READY_NEVERTHELESS)
+            for symbol, session in self.sessions.items()
+        }
+        return {symbol: found for symbol, found in reasons.items() if found}
+
+    def _set_for_all(self, reason: Reason, active: bool, now: float) -> None:
+        for session in self.sessions.values():
+            if active:
+                session.gate.trip(reason, now)
+            else:
+                session.gate.clear(reason, now)
+
+    def _streams(self) -> tuple[Stream, ...]:
+        return tuple(parse_stream(name) for name in self.settings.streams)
+
+    def _limits(self, symbol: str) -> Limits:
+        settings = self.settings
+        return Limits(
+            stale_after=settings.stale_after(symbol),
+            latency=settings.latency_limit_seconds,
+            resume_after=settings.resume_after_seconds,
+            resume=settings.resume,
+        )

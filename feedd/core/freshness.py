@@ -1,0 +1,40 @@
+"""How old the newest market message is, on the monotonic clock.
+
+The age counts from the start, not from the first message: a feed that never speaks is stale too. It is judged
+apart from reading the socket, because the exchange's pings keep a socket busy that delivers nothing.
+"""
+
+from __future__ import annotations
+
+
+class Freshness:
+    """The age of a feed against its limit. All times are monotonic seconds."""
+
+    __slots__ = ("last_at", "limit", "since")
+
+    def __init__(self, limit: float, now: float) -> None:
+        self.limit = limit
+        self.since = now
+        self.last_at: float | None = None
+
+    def seen(self, now: float) -> None:
+        """Note a market message."""
+        self.last_at = now
+
+    def age(self, now: float) -> float:
+        """Return the seconds since the newest message, or since the start where there was none."""
+        return now - (self.since if self.last_at is None else self.last_at)
+
+    @property
+    def deadline(self) -> float:
+        """When the feed becomes stale unless a message comes."""
+        return (self.since if self.last_at is None else self.last_at) + self.limit
+
+    def is_stale(self, now: float) -> bool:
+        """Tell whether the newest message is older than the limit."""
+        return now >= self.deadline
+
+    def restart(self, now: float) -> None:
+        """Begin again, as if nothing had ever come."""
+        self.since = now
+        self.last_at = None

@@ -1,0 +1,205 @@
+"""One symbol's feed: composes decoding's results, sequence, freshness, latency and schema into the gate.
+
+It is told what happened and when (monotonic seconds) and keeps the numbers; whoever owns it does the I/O,
+asks for `deadline`, calls `tick` then, and tells the world of `gate.changes`. Connections come and go beneath
+it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from feedd.binance.payloads import Frame, Payload
+from feedd.binance.streams import Stream, Subscription
+from feedd.core.freshness import Freshness
+from feedd.core.gate import Gate
+from feedd.core.histogram import LATENCY_BOUNDS, PROCESSING_BOUNDS, Histogram
+from feedd.core.latency import LatencyRule, VenueClock
+from feedd.core.schema import SchemaRule
+from feedd.core.sequence import Sequence, sequence_for
+from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason
+from feedd.settings import ResumePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A symbol's thresholds, in seconds."""
+
+    stale_after: float
+    latency: float
+    resume_after: float
+    resume: ResumePolicy
+
+
+class Lane:
+    """One stream of one symbol."""
+
+    __slots__ = ("last_at", "messages", "sequence", "stream", "symbol", "wire_name")
+
+    def __init__(self, subscription: Subscription) -> None:
+        self.symbol = subscription.symbol
+        self.stream: Stream = subscription.stream
+        self.wire_name = subscription.wire_name
+        self.sequence: Sequence = sequence_for(subscription.stream.kind)
+        self.messages = 0
+        """Handed on; repetitions are counted apart."""
+        self.last_at: float | None = None
+
+
+class Counts:
+    """What happened to a symbol since the start. Numbers only ever rise."""
+
+    def __init__(self) -> None:
+        self.invalid = dict.fromkeys(InvalidReason, 0)
+        self.unknown_fields = 0
+        self.negative_latency = 0
+        self.connects = 0
+        self.connect_failures = dict.fromkeys(ConnectFailure, 0)
+        self.disconnects = dict.fromkeys(DisconnectReason, 0)
+
+
+class Session:
+    """The state of one symbol's feed. All times are monotonic seconds."""
+
+    def __init__(
+        self, symbol: str, streams: Iterable[Stream], limits: Limits, clock: VenueClock, now: float
+    ) -> None:
+        self.symbol = symbol
+        self.lanes = {
+            subscription.wire_name: Lane(subscription)
+            for subscription in (Subscription(symbol, stream) for stream in streams)
+        }
+        self.gate = Gate(limits.resume_after, limits.resume, now)
+        self.freshness = Freshness(limits.stale_after, now)
+        self.counts = Counts()
+        self.exchange_latency = Histogram(LATENCY_BOUNDS)
+        self.processing_latency = Histogram(PROCESSING_BOUNDS)
+        self.total_latency = Histogram(LATENCY_BOUNDS)
+        self.backoff_seconds = 0.0
+        """How long the next attempt to connect is being put off; 0 while connected."""
+        self.open_connections = 0
+        self._clock = clock
+        self._latency_rule = LatencyRule(limits.latency)
+        self._schema = SchemaRule()
+        self._ordinal = 0
+        self._latency: float | None = None
+        self._good_from: float | None = None
+
+    @property
+    def is_connected(self) -> bool:
+        return self.open_connections > 0
+
+    @property
+    def deadline(self) -> float | None:
+        """When `tick` must be called next; None while only a message can change anything."""
+        return None if Reason.STALE in self.gate.causes else self.freshness.deadline
+
+    def connected(self, now: float) -> None:
+        """A connection was opened."""
+        self.open_connections += 1
+        self.counts.connects += 1
+        self.backoff_seconds = 0.0
+        self._good_from = None
+        self.gate.clear(Reason.DISCONNECTED, now)
+
+    def connect_failed(self, failure: ConnectFailure, now: float) -> None:
+        """An attempt to open a connection failed."""
+        self.counts.connect_failures[failure] += 1
+        self._note_disconnected(now)
+
+    def disconnected(self, reason: DisconnectReason, now: float) -> float:
+        """An open connection ended. Returns for how many seconds it had delivered good data."""
+        self.open_connections -= 1
+        self.counts.disconnects[reason] += 1
+        self._note_disconnected(now)
+        last_at = self.freshness.last_at
+        return 0.0 if self._good_from is None or last_at is None else last_at - self._good_from
+
+    def receive(self, frame: Frame[Payload], now: float) -> Lane | None:
+        """Take a decoded message that was read at `now`.
+
+        Returns the lane to hand it on for, after which `handed_on` must be called; None for a repetition.
+        """
+        lane = self.lanes[frame.stream]
+        self._ordinal += 1
+        payload = frame.data
+        if not lane.sequence.admit(payload):
+            return None
+        lane.messages += 1
+        lane.last_at = self.freshness.last_at = now
+        event_time = payload.event_time
+        self._latency = None if event_time is None else self._clock.latency(now, event_time)
+        return lane
+
+    def handed_on(self, read_at: float, done_at: float) -> None:
+        """The message of the last `receive` has reached every output."""
+        processing = done_at - read_at
+        self.processing_latency.observe(processing)
+        latency = self._latency
+        if latency is not None and self._is_late(latency, latency + processing, done_at):
+            return
+        if self._good_from is None:
+            self._good_from = read_at
+        if self.gate.active:
+            self._recover(done_at)
+
+    def invalid(self, reason: InvalidReason, now: float) -> None:
+        """A frame came that is no message to trust."""
+        self.counts.invalid[reason] += 1
+        self._ordinal += 1
+        if reason is InvalidReason.UNKNOWN_EVENT:
+            return  # well-formed news of the exchange: worth counting, no reason to doubt the rest
+        self._schema.note_invalid(self._ordinal)
+        self.gate.bad()
+        if self._schema.is_failing(self._ordinal):
+            self.gate.trip(Reason.SCHEMA, now)
+
+    def unknown_fields(self, count: int) -> None:
+        """A trusted message carried fields that feedd doesn't know."""
+        self.counts.unknown_fields += count
+
+    def tick(self, now: float) -> None:
+        """Let time pass."""
+        if self.freshness.is_stale(now):
+            self.gate.trip(Reason.STALE, now)
+
+    def failed(self, now: float) -> None:
+        """A bug was met while handling this symbol: nothing that is known of it can be trusted."""
+        self.gate.trip(Reason.INTERNAL, now)
+
+    def rebuilt(self, now: float) -> None:
+        """Begin anew after a bug: the rules' memories are gone, the counts stay."""
+        self._schema = SchemaRule()
+        self._latency_rule = LatencyRule(self._latency_rule.limit)
+        for lane in self.lanes.values():
+            lane.sequence.forget()
+        self.gate.clear(Reason.INTERNAL, now)
+
+    def _note_disconnected(self, now: float) -> None:
+        if not self.is_connected:
+            self.gate.trip(Reason.DISCONNECTED, now)
+
+    def _is_late(self, exchange_latency: float, total_latency: float, now: float) -> bool:
+        self.exchange_latency.observe(exchange_latency)
+        self.total_latency.observe(total_latency)
+        if exchange_latency < 0.0:
+            self.counts.negative_latency += 1
+            if not -exchange_latency <= self._clock.error < math.inf:
+                return False  # impossible, so it measures nothing: neither a delay nor health
+        if self._latency_rule.is_over(total_latency):
+            self.gate.bad()
+            if self._latency_rule.is_confirmed:
+                self.gate.trip(Reason.LATENCY, now)
+                self.gate.began(now)
+            return True
+        if Reason.LATENCY in self.gate.causes:
+            self.gate.clear(Reason.LATENCY, now)
+        return False
+
+    def _recover(self, now: float) -> None:
+        self.gate.clear(Reason.STALE, now)
+        if Reason.SCHEMA in self.gate.causes and not self._schema.is_failing(self._ordinal):
+            self.gate.clear(Reason.SCHEMA, now)
+        self.gate.good(now)

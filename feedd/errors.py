@@ -1,0 +1,56 @@
+"""Every error that feedd raises on purpose.
+
+    FeeddError
+    ├── SettingsError      the configuration is wrong; nothing was changed
+    ├── DecodeError        bytes that are no message feedd knows how to trust
+    └── UnavailableError   something feedd asked did not answer (the venue's REST side, another feedd)
+
+Anything else that escapes is a bug: it halts the symbol it hit under the reason `internal`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from feedd.model import InvalidReason
+
+
+class FeeddError(Exception):
+    """The root of the tree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in the configuration, and where."""
+
+    place: str
+    """The file and line, `environment` or `command line`."""
+    key: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.key}: expected {self.expected}, found {self.found}"
+
+
+class SettingsError(FeeddError):
+    """The configuration is wrong. `problems` holds every mistake, not just the first."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class DecodeError(FeeddError):
+    """Bytes that can't be trusted as a message: `reason` is the metric's label, the text says where."""
+
+    def __init__(self, reason: InvalidReason, detail: str, stream: str | None = None) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+        self.stream = stream
+        """The stream's wire name where it could be read, else None."""
+
+
+class UnavailableError(FeeddError):
+    """Something that was asked did not answer, or not with what was asked for."""

@@ -1,0 +1,77 @@
+"""Gate events: every change of a gate, told at once to whoever listens at `/gate/events`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from feedd.core.desk import Desk
+from feedd.core.gate import GateChange
+from feedd.core.session import Session
+from feedd.model import ConsumerDisconnect
+from feedd.outputs.consumers import Consumer, accept
+from feedd.outputs.moment import Moment
+from feedd.outputs.views import gate_event, heartbeat_event, state_event
+
+HEARTBEAT_SECONDS = 1.0
+"""A strategy that hears nothing for two of these must take the gate for closed."""
+
+
+class GateEvents:
+    """Everyone who listens to the gate. Who allows static data hears of another gate than who doesn't."""
+
+    def __init__(self, desk: Desk, now: Callable[[], Moment] = Moment.now) -> None:
+        self._desk = desk
+        self._now = now
+        self._listeners: dict[bool, set[Consumer]] = {True: set(), False: set()}
+
+    def gate_changed(self, session: Session, change: GateChange) -> None:
+        """Tell of one change of one gate."""
+        now = self._now()
+        self._tell(lambda allow: gate_event(self._desk, session.symbol, change, allow, now))
+
+    def state_changed(self) -> None:
+        """Tell everything anew: the symbols or the source have changed."""
+        now = self._now()
+        self._tell(lambda allow: state_event(self._desk, allow, now))
+
+    async def run(self) -> None:
+        """Give a sign of life every second."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            now = self._now()
+            self._tell(lambda _, now=now: heartbeat_event(now))  # type: ignore[misc]  # now is a Moment
+
+    async def serve(self, request: web.Request, allow_static: bool) -> web.WebSocketResponse:
+        """Serve one listener until it goes."""
+        socket = accept()
+        await socket.prepare(request)
+        consumer = Consumer(socket, self._desk.consumers, self._desk.settings.consumer_queue_bytes)
+        consumer.tell(_text(state_event(self._desk, allow_static, self._now())))
+        self._listeners[allow_static].add(consumer)
+        try:
+            await consumer.serve(request)
+        finally:
+            self._listeners[allow_static].discard(consumer)
+        return socket
+
+    def stop(self) -> None:
+        """Let every listener go, because the daemon stops."""
+        for listeners in self._listeners.values():
+            for consumer in listeners:
+                consumer.end(ConsumerDisconnect.SHUTDOWN)
+
+    def _tell(self, event: Callable[[bool], Mapping[str, Any]]) -> None:
+        for allow_static, listeners in self._listeners.items():
+            if listeners:
+                text = _text(event(allow_static))
+                for consumer in listeners:
+                    consumer.tell(text)
+
+
+def _text(event: Mapping[str, Any]) -> str:
+    return orjson.dumps(event).decode()

@@ -1,0 +1,148 @@
+"""The way into one symbol's session, whatever the source: messages in, gate changes and deliveries out.
+
+It also keeps the one timer a session needs: a message only moves the deadline, the timer looks at it when it
+fires. That costs a busy feed nothing, and a silent one is halted on time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from feedd.binance.decode import Drifted
+from feedd.binance.payloads import Frame, Payload
+from feedd.core.gate import GateChange
+from feedd.core.session import Lane, Session
+from feedd.errors import DecodeError
+from feedd.logs import fields
+from feedd.model import ConnectFailure, DisconnectReason
+
+log = logging.getLogger(__name__)
+
+Deliver = Callable[[Lane, bytes], None]
+"""Hands a message (its lane, and the frame as it came) to an output."""
+Announce = Callable[[Session, GateChange], None]
+
+_SAMPLES_LOGGED = 3
+"""Undecodable frames are counted one by one, but a broken exchange must not fill the disk with them."""
+_SAMPLE_BYTES = 200
+_FIELDS_LOGGED = 50
+
+
+class Intake:
+    """Carries one symbol's news into its session, and tells what comes of it."""
+
+    def __init__(
+        self,
+        session: Session,
+        deliver: Deliver,
+        announce: Announce,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.session = session
+        self._deliver = deliver
+        self._announce = announce
+        self._monotonic = monotonic
+        self._timer: asyncio.TimerHandle | None = None
+        self._samples_logged = 0
+        self._unknown_fields_logged: set[str] = set()
+
+    def start(self) -> None:
+        """Begin to watch the session's deadline."""
+        self._arm()
+
+    def stop(self) -> None:
+        """Stop watching."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def take(self, frame: Frame[Payload], raw: bytes, read_at: float) -> None:
+        """Carry a decoded message, read at monotonic `read_at`, to the session and the outputs."""
+        session = self.session
+        lane = session.receive(frame, read_at)
+        if lane is None:
+            return
+        self._deliver(lane, raw)
+        session.handed_on(read_at, self._monotonic())
+        if session.gate.changes:
+            self.tell()
+        if self._timer is None:
+            self._arm()
+
+    def take_drifted(self, drifted: Drifted, raw: bytes, read_at: float) -> None:
+        """Carry a message with unknown fields; a field is logged when it is first seen."""
+        self.session.unknown_fields(len(drifted.unknown_fields))
+        new = set(drifted.unknown_fields) - self._unknown_fields_logged
+        if new and len(self._unknown_fields_logged) < _FIELDS_LOGGED:
+            self._unknown_fields_logged |= new
+            log.warning(
+                "the exchange sends fields that feedd doesn't know",
+                extra=fields(symbol=self.session.symbol, stream=drifted.frame.stream, unknown=sorted(new)),
+            )
+        self.take(drifted.frame, raw, read_at)
+
+    def take_invalid(self, error: DecodeError, raw: bytes, read_at: float) -> None:
+        """Count a frame that can't be trusted; the first few are logged with a sample."""
+        self.session.invalid(error.reason, read_at)
+        if self._samples_logged < _SAMPLES_LOGGED:
+            self._samples_logged += 1
+            log.warning(
+                "a message can't be trusted",
+                extra=fields(
+                    symbol=self.session.symbol,
+                    reason=error.reason,
+                    detail=error.detail,
+                    stream=error.stream,
+                    sample=raw[:_SAMPLE_BYTES].decode(errors="backslashreplace"),
+                ),
+            )
+        self.tell()
+
+    def connected(self) -> None:
+        """A connection for the symbol was opened."""
+        self.session.connected(self._monotonic())
+        self.tell()
+
+    def connect_failed(self, failure: ConnectFailure) -> None:
+        """An attempt to connect failed."""
+        self.session.connect_failed(failure, self._monotonic())
+        self.tell()
+
+    def disconnected(self, reason: DisconnectReason) -> float:
+        """An open connection ended. Returns for how many seconds it had delivered good data."""
+        good_for = self.session.disconnected(reason, self._monotonic())
+        self.tell()
+        return good_for
+
+    def failed(self) -> None:
+        """A bug was met in handling the symbol: halt it. To be called while the exception is handled."""
+        log.exception("a bug was contained; the symbol is halted", extra=fields(symbol=self.session.symbol))
+        self.session.failed(self._monotonic())
+        self.tell()
+
+    def rebuilt(self) -> None:
+        """The symbol begins anew after a bug."""
+        self.session.rebuilt(self._monotonic())
+        self.tell()
+
+    def tell(self) -> None:
+        """Announce what has changed at the gate."""
+        changes, self.session.gate.changes = self.session.gate.changes, []
+        for change in changes:
+            self._announce(self.session, change)
+
+    def _arm(self) -> None:
+        deadline = self.session.deadline
+        if deadline is None:
+            self._timer = None
+            return
+        delay = max(0.0, deadline - self._monotonic())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
+
+    def _fire(self) -> None:
+        self.session.tick(self._monotonic())
+        self.tell()
+        self._arm()
