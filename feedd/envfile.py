@@ -58,9 +58,13 @@ def parse_env_file(raw: bytes, name: str) -> EnvFile:
             problems.append(Problem(f"{name}:{line}", "syntax", _shown(binding.original.string), expected))
         elif binding.key is not None and binding.value is not None:
             entries.append(Entry(binding.key, binding.value, line))
-    as_parsed = {entry.line: entry for entry in entries if entry.key == KILL_SWITCH_KEY}
+    as_parsed = {entry.line: entry for entry in entries if _is_halt(entry)}
     halting = (as_parsed.get(found.line, found) for found in _kill_switches_in(text))
     return EnvFile(name, tuple(entries), tuple(problems), tuple(halting))
+
+
+def _is_halt(entry: Entry) -> bool:
+    return entry.key == KILL_SWITCH_KEY and entry.value.strip().lower() not in CLEAR_NO
 
 
 def _decoded(raw: bytes, name: str) -> str:

@@ -43,7 +43,7 @@ class ServerShutdown:
 class ControlReply:
     """The answer to a control message. `error` is None where it was accepted."""
 
-    request_id: object
+    request_id: int | str | None
     error: str | None
 
 
@@ -196,10 +196,14 @@ def _is_shutdown(content: dict[str, Any]) -> bool:
 
 
 def _control_reply(content: dict[str, Any]) -> ControlReply:
+    request_id = content.get("id")
     error = content.get("error", content if "code" in content else None)
     if isinstance(error, dict):
-        error = f"code {error.get('code')}: {error.get('msg')}"
-    return ControlReply(content.get("id"), None if error is None else str(error))
+        error = f"code {_text_of(error.get('code'))}: {_text_of(error.get('msg'))}"
+    return ControlReply(
+        request_id if isinstance(request_id, int | str) else None,
+        None if error is None else _text_of(error),
+    )
 
 
 def _could_be(subscription: Subscription, payload: dict[str, Any]) -> bool:
@@ -229,6 +233,11 @@ def _unknown(struct: type[msgspec.Struct], content: dict[str, Any], prefix: str 
     if fields.get("k") is Candle:
         unknown += _unknown(Candle, content["k"], f"{prefix}k.")
     return tuple(unknown)
+
+
+def _text_of(value: object) -> str:
+    # Arrays may be nested deeper than Python can print.
+    return _kind_of(value) if isinstance(value, dict | list) else str(value)
 
 
 def _kind_of(value: object) -> str:

@@ -21,6 +21,8 @@ from feedd.settings import Listen
 
 PROGRESS_SECONDS: Final = 5.0
 """The supervisor looks at its tasks every second; after five without that look something is stuck."""
+STOP_SECONDS: Final = 1.0
+"""How long an answer under way may take when the daemon stops."""
 MAX_REQUEST_BYTES: Final = 64 * 1024
 
 _PAGES: Final = (
@@ -53,7 +55,9 @@ class Web:
         self._gate_events = gate_events
         self._metrics = MetricsPage(desk)
         self._now = now
-        self._runner = web.AppRunner(self._application(), access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(
+            self._application(), access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
+        )
 
     async def start(self, listen: Listen) -> Listen:
         """Listen; returns the address with the port that was free where 0 was asked for. Raises OSError."""

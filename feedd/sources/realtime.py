@@ -177,7 +177,7 @@ class Feed:
             raise
         finally:
             self._backoff.connection_ended(self._intake.disconnected(reason))
-            await socket.close(code=aiohttp.WSCloseCode.GOING_AWAY)
+            await _close(socket)
         delay = self._backoff.delay(self._chance())
         log.warning(
             "disconnected",
@@ -257,6 +257,15 @@ class Feed:
                 self._intake.take_invalid(error, b"", self._monotonic())
             return DisconnectReason.PROTOCOL_ERROR
         return DisconnectReason.RESET
+
+
+async def _close(socket: Socket) -> None:
+    try:
+        # A peer that has vanished answers no close frame, and may not even take one.
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await socket.close(code=aiohttp.WSCloseCode.GOING_AWAY)
+    except TimeoutError:
+        pass
 
 
 def _decoder_for(session: Session) -> Decoder:

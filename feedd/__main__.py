@@ -1,0 +1,7 @@
+"""`python -m feedd`."""
+
+import sys
+
+from feedd.cli import main
+
+sys.exit(main())

@@ -1,0 +1,184 @@
+"""The command line: arguments, exit codes and messages to a person.
+
+Exit codes: 0 fine; 1 ran and failed (port in use, daemon not there); 2 wrong usage or settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import uvloop
+
+from feedd import __version__, logs
+from feedd.daemon import Daemon
+from feedd.demo import run_demo
+from feedd.errors import FeeddError, SettingsError
+from feedd.exchange import ExchangeSettings, serve
+from feedd.settings import Resolved, describe, load
+from feedd.status import show_status
+
+FINE, FAILED, WRONG_USAGE = 0, 1, 2
+
+log = logging.getLogger(__name__)
+
+Work = Callable[[asyncio.Event], Awaitable[int]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.command(arguments)
+        return code
+    except SettingsError as error:
+        for problem in error.problems:
+            print(f"feedd: {problem}", file=sys.stderr)
+        return WRONG_USAGE
+    except (FeeddError, OSError) as error:
+        print(f"feedd: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="feedd",
+        description="Keeps Binance market data alive and halts trading when it can't be trusted.",
+    )
+    parser.add_argument("--version", action="version", version=f"feedd {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run the daemon")
+    _add_env_file(run)
+    run.add_argument("--source", choices=("realtime", "csv"), help="instead of FLAG_REALTIME")
+    run.add_argument("--symbols", metavar="A,B", help="instead of FEEDD_SYMBOLS")
+    run.add_argument("--minutes", metavar="N", help="instead of FEEDD_CSV_MINUTES")
+    run.add_argument("--listen", metavar="HOST:PORT", help="instead of FEEDD_LISTEN")
+    run.set_defaults(command=_run)
+
+    check = commands.add_parser("check", help="check the settings and show where each comes from")
+    _add_env_file(check)
+    check.set_defaults(command=_check)
+
+    status = commands.add_parser("status", help="show what a running daemon knows")
+    status.add_argument("--url", default="http://127.0.0.1:9745", help="the daemon (default: %(default)s)")
+    status.add_argument("--json", action="store_true", help="as the daemon says it")
+    status.add_argument("--watch", action="store_true", help="again every second, until interrupted")
+    status.set_defaults(command=_status)
+
+    exchange = commands.add_parser("exchange", help="run the embedded exchange")
+    exchange.add_argument(
+        "--listen", metavar="HOST:PORT", default="127.0.0.1:9746", help="default: %(default)s"
+    )
+    exchange.add_argument("--symbols", metavar="A,B", help="default: BTCUSDT, or the replayed session's")
+    exchange.add_argument("--seed", type=int, default=1, help="of the market (default: %(default)s)")
+    exchange.add_argument(
+        "--replay", type=Path, metavar="FILE", help="a recorded session instead of a market"
+    )
+    exchange.add_argument(
+        "--speed",
+        type=float,
+        default=1.0,
+        help="2 = twice as fast, 0 = as fast as it goes (default: %(default)s)",
+    )
+    exchange.set_defaults(command=_exchange)
+
+    demo = commands.add_parser("demo", help="run the embedded exchange and a daemon on loopback")
+    demo.set_defaults(command=_demo)
+    return parser
+
+
+def _add_env_file(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--env-file", type=Path, metavar="FILE", help="settings, one KEY=value a line")
+
+
+def _resolved(arguments: argparse.Namespace) -> Resolved:
+    given = {
+        "FLAG_REALTIME": {"realtime": "1", "csv": "0"}.get(getattr(arguments, "source", None) or ""),
+        "FEEDD_SYMBOLS": getattr(arguments, "symbols", None),
+        "FEEDD_CSV_MINUTES": getattr(arguments, "minutes", None),
+        "FEEDD_LISTEN": getattr(arguments, "listen", None),
+    }
+    return load(
+        arguments.env_file, os.environ, {key: value for key, value in given.items() if value is not None}
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    resolved = _resolved(arguments)
+    settings = resolved.settings
+    logs.set_up(settings.log_level, settings.log_format)
+    _log_findings(resolved)
+
+    async def work(stop: asyncio.Event) -> int:
+        await Daemon(settings).run(stop)
+        return FINE
+
+    return _until_signalled(work)
+
+
+def _log_findings(resolved: Resolved) -> None:
+    for warning in resolved.warnings:
+        log.warning(warning)
+    for conflict in resolved.conflicts:
+        log.warning("%s", conflict)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    resolved = _resolved(arguments)
+    print("\n".join(describe(resolved)))
+    for finding in (*resolved.warnings, *resolved.conflicts):
+        print(f"warning: {finding}", file=sys.stderr)
+    return FINE
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    try:
+        return asyncio.run(show_status(arguments.url, as_json=arguments.json, watch=arguments.watch))
+    except KeyboardInterrupt:
+        return FINE
+
+
+def _exchange(arguments: argparse.Namespace) -> int:
+    symbols = arguments.symbols
+    settings = ExchangeSettings(
+        symbols=tuple(symbols.upper().split(",")) if symbols else ExchangeSettings().symbols,
+        seed=arguments.seed,
+        replay=arguments.replay,
+        speed=arguments.speed,
+    )
+    host, _, port = arguments.listen.rpartition(":")
+
+    async def work(stop: asyncio.Event) -> int:
+        await serve(settings, host, int(port), lambda exchange: print(f"exchange at {exchange.ws_url}"), stop)
+        return FINE
+
+    return _until_signalled(work)
+
+
+def _demo(_: argparse.Namespace) -> int:
+    async def work(stop: asyncio.Event) -> int:
+        await run_demo(stop, print)
+        return FINE
+
+    return _until_signalled(work)
+
+
+def _until_signalled(work: Work) -> int:
+    """Do the work on a fresh event loop, telling it to stop at SIGTERM and SIGINT."""
+
+    async def with_signals() -> int:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        return await work(stop)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(with_signals())

@@ -1,0 +1,48 @@
+"""The whole chain on loopback: the embedded exchange, and a daemon that watches three of its symbols."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from feedd import logs
+from feedd.daemon import Daemon
+from feedd.exchange import Exchange, ExchangeSettings
+from feedd.settings import LogFormat, LogLevel, resolve
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+_EXCHANGE_PORT = 9746
+
+
+async def run_demo(stop: asyncio.Event, say: Callable[[str], None]) -> None:
+    """Run until `stop` is set, telling a person what to open. Raises OSError where a port is taken."""
+    logs.set_up(LogLevel.INFO, LogFormat.TEXT)
+    exchange = Exchange(ExchangeSettings(symbols=SYMBOLS))
+    await exchange.start(port=_EXCHANGE_PORT)
+    try:
+        arguments = {
+            "FLAG_REALTIME": "1",
+            "FEEDD_SYMBOLS": ",".join(SYMBOLS),
+            "FEEDD_WS_URL": exchange.ws_url,
+            "FEEDD_REST_URL": exchange.rest_url,
+        }
+        daemon = Daemon(resolve(None, {}, arguments).settings)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(daemon.run(stop))
+            address = await daemon.listening()
+            say(_what_to_open(f"http://{address}", exchange.rest_url))
+    finally:
+        await exchange.stop()
+
+
+def _what_to_open(daemon_url: str, exchange_url: str) -> str:
+    return f"""
+feedd watches {", ".join(SYMBOLS)} of an embedded exchange. Open:
+  {daemon_url}/          all pages
+  {daemon_url}/metrics   for Prometheus
+  {daemon_url}/gate      may we trade?
+  {exchange_url}/        the exchange and its fault board
+See it halt and resume:
+  curl -d '{{"fault": "mute", "symbol": "BTCUSDT", "seconds": 15}}' {exchange_url}/faults
+Watch it: feedd status --watch      Stop it: Ctrl-C
+"""

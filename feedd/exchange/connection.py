@@ -1,0 +1,113 @@
+"""One client's socket: writes to it, and ends it in each of the ways in which connections end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+
+from feedd.exchange.messages import Opcode, TimeUnit, close_frame, websocket_frame
+from feedd.exchange.protocol import Session
+from feedd.exchange.rules import ConnectionRules
+
+# How long a client has to answer a close frame before its connection is dropped.
+_CLOSE_GRACE = 1.0
+
+
+class Connection:
+    """An open stream connection. Frames go straight to the transport: no task and no wait per message."""
+
+    def __init__(
+        self, transport: asyncio.Transport, session: Session, rules: ConnectionRules, buffer_max: int
+    ) -> None:
+        self.transport = transport
+        self.session = session
+        self.rules = rules
+        self.symbols: frozenset[str] = frozenset()
+        """The symbols that it carries."""
+        self.is_open = True
+        """False once it was closed or cut, or has vanished."""
+        self.has_vanished = False
+        self._buffer_max = buffer_max
+        self._queued: list[bytes] = []
+        self._timers: list[asyncio.TimerHandle] = []
+
+    @property
+    def unit(self) -> TimeUnit:
+        """The unit it wants times in."""
+        return self.session.unit
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something written is still on its way into the socket."""
+        return self.transport.get_write_buffer_size() > 0
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether the client leaves so much unread that it is not far from being cut."""
+        return self.transport.get_write_buffer_size() > self._buffer_max // 2
+
+    def call_later(self, delay: float, action: Callable[[], None]) -> None:
+        """Do something after a while, unless the connection has ended by then."""
+        self._timers = [timer for timer in self._timers if timer.when() > asyncio.get_running_loop().time()]
+        self._timers.append(asyncio.get_running_loop().call_later(delay, action))
+
+    def queue(self, frame: bytes) -> None:
+        """Put a frame with those that go out together at the next `flush`."""
+        self._queued.append(frame)
+
+    def flush(self) -> bool:
+        """Write what is queued; False if the client has left too much unread to go on."""
+        if self._queued:
+            self.transport.write(b"".join(self._queued))
+            self._queued.clear()
+        return self.transport.get_write_buffer_size() <= self._buffer_max
+
+    def send(self, opcode: Opcode, payload: bytes) -> None:
+        """Write one frame at once, after what is queued."""
+        self.queue(websocket_frame(opcode, payload))
+        self.flush()
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame; drop the connection if the client doesn't answer it soon."""
+        if self.is_open:
+            self.queue(close_frame(code, reason))
+            self.flush()
+            self._stop()
+            self.call_later(_CLOSE_GRACE, self.transport.abort)
+
+    def reset(self) -> None:
+        """Cut the connection with a TCP reset."""
+        self._stop()
+        reset(self.transport)
+
+    def drop(self) -> None:
+        """Cut the connection without a word."""
+        self._stop()
+        self.transport.abort()
+
+    def vanish(self) -> None:
+        """Never send anything again, but leave the socket as it is."""
+        self._stop()
+        self.has_vanished = True
+
+    def end(self) -> None:
+        """Let go of everything, after the client has closed or is gone."""
+        self._stop()
+        self.transport.close()
+
+    def _stop(self) -> None:
+        self.is_open = False
+        self._queued.clear()
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End a TCP connection with a reset instead of a farewell."""
+    # A linger time of zero is what makes the kernel send RST when the socket is closed.
+    linger = struct.pack("ii", 1, 0)
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    transport.abort()

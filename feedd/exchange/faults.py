@@ -1,0 +1,375 @@
+"""The faults there are. A class is a fault's name, its help text and its arguments at once.
+
+What a fault does to a payload stands with it; what it does to a socket is done by whoever holds the socket.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar, TypeVar
+
+from feedd.exchange.messages import Document, Opcode, shift_times
+
+T = TypeVar("T")
+
+
+def _argument(default: T, **limits: object) -> T:
+    field: T = dataclasses.field(default=default, metadata=limits)
+    return field
+
+
+def _required(**limits: object) -> Any:
+    return dataclasses.field(metadata=limits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of fault: its first docstring line is what an operator reads."""
+
+    name: ClassVar[str]
+    is_lasting: ClassVar[bool] = True
+    """Lasts for `seconds` or until it is cleared; else it happens once, at once."""
+    has_stream: ClassVar[bool] = False
+    """May be set for one stream only."""
+    needs_seconds: ClassVar[bool] = False
+
+
+# --- what happens to connections
+
+
+class Reset(Kind):
+    """Cuts the open connections with a TCP reset, without a close frame."""
+
+    name = "reset"
+    is_lasting = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Close(Kind):
+    """Closes the open connections with a close frame."""
+
+    name = "close"
+    is_lasting = False
+    code: int = _argument(1001, minimum=1000, maximum=4999)
+    reason: str = ""
+
+
+class Vanish(Kind):
+    """Falls silent for good: open connections stay half-open, and new handshakes are never answered."""
+
+    name = "vanish"
+
+
+class Refuse(Kind):
+    """Refuses new connections: for all by closing the listening socket, for a symbol by a TCP reset."""
+
+    name = "refuse"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Http(Kind):
+    """Answers handshakes with an HTTP status and an HTML page; with `rest` the REST side as well."""
+
+    name = "http"
+    status: int = _argument(503, minimum=400, maximum=599)
+    retry_after: int | None = _argument(None, minimum=0)
+    rest: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestHttp(Kind):
+    """Answers the REST side, and only it, with an HTTP status and an HTML page."""
+
+    name = "rest_http"
+    status: int = _argument(503, minimum=400, maximum=599)
+    retry_after: int | None = _argument(None, minimum=0)
+
+
+class Hang(Kind):
+    """Accepts TCP connections but never answers a handshake."""
+
+    name = "hang"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyClose(Kind):
+    """Closes each new connection after a while."""
+
+    name = "early_close"
+    after: float = _argument(1.0, minimum=0)
+    code: int = _argument(1001, minimum=1000, maximum=4999)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flap(Kind):
+    """Accepts each connection and closes it at once; the open ones are closed too."""
+
+    name = "flap"
+    code: int = _argument(1001, minimum=1000, maximum=4999)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerShutdown(Kind):
+    """Sends the serverShutdown notice, and closes `cut_after` seconds later if that is given."""
+
+    name = "server_shutdown"
+    is_lasting = False
+    cut_after: float | None = _argument(None, minimum=0)
+
+
+# --- what happens to messages
+
+
+class Mute(Kind):
+    """Sends no data, or none of one stream; the connection lives and pings are sent and answered."""
+
+    name = "mute"
+    has_stream = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status(Kind):
+    """Changes the symbol's status; BREAK has no data, CANCEL_ONLY no klines, HALT all of it."""
+
+    name = "status"
+    status: str = _required(pattern=r"[A-Z][A-Z_]*")
+
+    def is_silencing(self, stream: str) -> bool:
+        """Say whether a symbol of this status generates no such data."""
+        return self.status == "BREAK" or (self.status == "CANCEL_ONLY" and stream.startswith("kline_"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap(Kind):
+    """Leaves out the next `count` messages of each stream that numbers them, or of the one named."""
+
+    name = "gap"
+    is_lasting = False
+    has_stream = True
+    count: int = _argument(1, minimum=1)
+
+
+class IdReset(Kind):
+    """Lets trade, aggregate and update ids start from 1 again, as after a wipe."""
+
+    name = "id_reset"
+    is_lasting = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delay(Kind):
+    """Holds data back for so long; event times stay true."""
+
+    name = "delay"
+    has_stream = True
+    ms: float = _argument(1500, minimum=0)
+
+
+class LatencySpike(Kind):
+    """Holds all data back until the fault ends, then sends it at one go."""
+
+    name = "latency_spike"
+    has_stream = True
+    needs_seconds = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Striking(Kind):
+    """What hits single messages: every n-th, and at most `count` of them before the fault is over."""
+
+    has_stream = True
+    every: int = _argument(1, minimum=1)
+    count: int | None = _argument(None, minimum=1)
+
+
+class Duplicate(Striking):
+    """Sends messages twice, byte by byte."""
+
+    name = "duplicate"
+
+
+class Reorder(Striking):
+    """Swaps neighbouring messages of a stream."""
+
+    name = "reorder"
+
+
+class UnknownEvent(Striking):
+    """Adds well-formed messages of an event and a stream that nobody knows; the good ones go on."""
+
+    name = "unknown_event"
+
+
+class GarbageMode(StrEnum):
+    """What a frame becomes."""
+
+    BAD_JSON = "bad_json"
+    NOT_OBJECT = "not_object"
+    BINARY = "binary"
+    TOO_BIG = "too_big"
+    TRUNCATED = "truncated"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Garbage(Striking):
+    """Sends frames that no client can read in the place of good ones, or with `add` besides them."""
+
+    name = "garbage"
+    mode: GarbageMode = GarbageMode.BAD_JSON
+    add: bool = False
+    size: int = _argument(5 * 1024 * 1024, minimum=1)
+    """Bytes that `too_big` pads a frame with; more than the 4 MiB that most clients take."""
+
+    def spoil(self, text: bytes) -> tuple[Opcode, bytes]:
+        """Make garbage of a text frame's content."""
+        match self.mode:
+            case GarbageMode.BAD_JSON:
+                return Opcode.TEXT, text[:-1] + b"]"
+            case GarbageMode.NOT_OBJECT:
+                return Opcode.TEXT, b"[%b]" % text
+            case GarbageMode.BINARY:
+                return Opcode.BINARY, text
+            case GarbageMode.TOO_BIG:
+                return Opcode.TEXT, b'%b,"padding":"%b"}' % (text[:-1], b"x" * self.size)
+            case GarbageMode.TRUNCATED:
+                return Opcode.TEXT, text[: len(text) // 2]
+
+
+class Rewriting(Striking):
+    """What changes a payload's content."""
+
+    def applies(self, document: Document) -> bool:
+        """Say whether there is anything to change."""
+        raise NotImplementedError
+
+    def rewrite(self, document: Document) -> None:
+        """Change the payload in place."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropField(Rewriting):
+    """Leaves a field out of payloads that have it; `k.c` names one inside another."""
+
+    name = "drop_field"
+    field: str = _argument("p", pattern=r"\w+(\.\w+)*")
+
+    def applies(self, document: Document) -> bool:
+        """Say whether the payload has the field."""
+        return _holder(document, self.field) is not None
+
+    def rewrite(self, document: Document) -> None:
+        """Take the field out."""
+        holder = _holder(document, self.field)
+        assert holder is not None
+        del holder[self.field.rpartition(".")[2]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongType(Rewriting):
+    """Puts a value of another type in a field of the payloads that have it."""
+
+    name = "wrong_type"
+    field: str = _argument("p", pattern=r"\w+(\.\w+)*")
+
+    def applies(self, document: Document) -> bool:
+        """Say whether the payload has the field."""
+        return _holder(document, self.field) is not None
+
+    def rewrite(self, document: Document) -> None:
+        """Put a text for a list, and a list for anything else."""
+        holder = _holder(document, self.field)
+        assert holder is not None
+        last = self.field.rpartition(".")[2]
+        holder[last] = "wrong type" if isinstance(holder[last], list) else ["wrong type"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownField(Rewriting):
+    """Adds a field that nobody knows to payloads."""
+
+    name = "unknown_field"
+    field: str = _argument("zz", pattern=r"\w+")
+
+    def applies(self, document: Document) -> bool:
+        """Say yes to every payload."""
+        return True
+
+    def rewrite(self, document: Document) -> None:
+        """Add the field."""
+        document[self.field] = "new"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongSymbol(Rewriting):
+    """Names another symbol in payloads that name one; the stream's name stays."""
+
+    name = "wrong_symbol"
+    to: str = _argument("WRONGUSDT", pattern=r"\S+")
+
+    def applies(self, document: Document) -> bool:
+        """Say whether the payload names its symbol."""
+        return "s" in document
+
+    def rewrite(self, document: Document) -> None:
+        """Put the wrong name, also inside a candle."""
+        document["s"] = self.to
+        if "k" in document:
+            document["k"]["s"] = self.to
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClockSkew(Kind):
+    """Moves the exchange's clock: event times, and for all symbols the server time that REST tells."""
+
+    name = "clock_skew"
+    ms: int = 5000
+    events: bool = True
+    rest: bool = True
+
+    def rewrite(self, document: Document, milliseconds: int) -> None:
+        """Move a payload's times; `milliseconds` is how many of the payload's units are in one."""
+        shift_times(document, self.ms * milliseconds)
+
+
+def _holder(document: Document, field: str) -> Document | None:
+    *path, last = field.split(".")
+    holder: Any = document
+    for name in path:
+        holder = holder.get(name) if isinstance(holder, dict) else None
+    return holder if isinstance(holder, dict) and last in holder else None
+
+
+KINDS: Mapping[str, type[Kind]] = {
+    kind.name: kind
+    for kind in (
+        Mute,
+        Reset,
+        Close,
+        Vanish,
+        Refuse,
+        Http,
+        RestHttp,
+        Hang,
+        EarlyClose,
+        Flap,
+        ServerShutdown,
+        Status,
+        Delay,
+        LatencySpike,
+        ClockSkew,
+        Garbage,
+        DropField,
+        WrongType,
+        UnknownEvent,
+        UnknownField,
+        WrongSymbol,
+        Gap,
+        Duplicate,
+        Reorder,
+        IdReset,
+    )
+}

@@ -1,0 +1,76 @@
+"""What the exchange tells people about itself and its faults. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from feedd import __version__
+from feedd.exchange.board import AnyFault, expectation
+from feedd.exchange.faults import KINDS, Kind
+
+
+def front_page(symbols: tuple[str, ...], endpoints: tuple[str, ...]) -> str:
+    """Name everything that can be asked of the exchange."""
+    lines = [
+        f"feedd exchange {__version__}: speaks Binance spot, and fails on demand",
+        "",
+        f"symbols: {', '.join(symbols)}",
+        "",
+        "streams",
+        "  /ws/<stream>                raw payloads, e.g. /ws/btcusdt@trade",
+        "  /stream?streams=<a>/<b>     combined; live SUBSCRIBE works on both",
+        "  trade aggTrade bookTicker depth[@100ms] depth<5|10|20>[@100ms] kline_<interval>",
+        "  miniTicker ticker ticker_<1h|4h|1d> avgPrice referencePrice",
+        "",
+        "REST",
+        *(f"  GET /api/v3/{name}" for name in endpoints),
+        "",
+        "faults",
+        "  GET /faults                 those that are on, and those there are",
+        '  POST /faults                {"fault": "mute", "symbol": "BTCUSDT", "seconds": 30}',
+        "  DELETE /faults[/<id>]       end all or one of them",
+        "",
+        *(f"  {name:<16}{summary(kind)}" for name, kind in KINDS.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def summary(kind: type[Kind]) -> str:
+    """Tell in a line what a fault does."""
+    return (kind.__doc__ or "").partition("\n")[0]
+
+
+def describe(fault: AnyFault, now: float) -> dict[str, Any]:
+    """Tell what was set, what it hit and how long it lasts."""
+    return {
+        "id": fault.id,
+        "fault": fault.kind.name,
+        "symbol": fault.symbol,
+        "stream": fault.stream,
+        "seconds_left": None if math.isinf(fault.until) else max(fault.until - now, 0.0),
+        "hit": fault.hit,
+        "arguments": dataclasses.asdict(fault.kind),
+    }
+
+
+def known_faults() -> list[dict[str, Any]]:
+    """List the faults there are, each with what it can be told."""
+    return [
+        {
+            "fault": name,
+            "summary": summary(kind),
+            "lasting": kind.is_lasting,
+            "stream": kind.has_stream,
+            "arguments": {field.name: _argument(kind, field) for field in dataclasses.fields(kind)},
+        }
+        for name, kind in KINDS.items()
+    ]
+
+
+def _argument(kind: type[Kind], field: dataclasses.Field[Any]) -> dict[str, Any]:
+    argument: dict[str, Any] = {"expected": expectation(kind, field.name)}
+    if field.default is not dataclasses.MISSING:
+        argument["default"] = field.default
+    return argument

@@ -1,0 +1,255 @@
+"""A recorded session, played again as if it happened now. Times are microseconds unless named otherwise.
+
+Each stream is played once in the life of the process. It starts when somebody first listens to it, pauses
+while nobody does, and goes on where it was: a client with a connection of its own per symbol gets every
+message exactly once, whenever it connects or comes back. After its end a stream is silent.
+
+Event times are moved so that the session's beginning falls on the moment at which the stream was started.
+The recorder's clock ran a few milliseconds behind the exchange's, so that recorded events seem to be received
+before they happened. One constant for the whole session makes up for that: the smallest latency becomes zero,
+the others keep their distance from it. A speed other than 1 squeezes events and sends alike; at speed 0 all
+of it happens at the moment the stream was started.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+import sys
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import orjson
+
+from feedd.errors import Problem, SettingsError
+from feedd.exchange.messages import Document, Message, TimeUnit, Watched, scale_times, shift_times
+
+# How much is handed out at once when it goes as fast as the clients read.
+_BATCH = 500
+
+_CONNECT = re.compile(r"(?P<url>\S+) <-> (?P<time>[\d.]+)")
+_MESSAGE = re.compile(r"(?P<time>\d+\.\d+): (?P<text>\{.*\})")
+_OTHER = re.compile(r"\S+ (<-|->) .*")
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One message of a session: `offset` is its receipt, counted from the session's beginning."""
+
+    index: int
+    symbol: str
+    kind: str
+    offset: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A whole session. `start` and `correction` lead from recorded event times to offsets."""
+
+    symbols: tuple[str, ...]
+    messages: tuple[Recorded, ...]
+    start: int
+    correction: int
+
+
+class Playback:
+    """One stream: what of it was played, and when it was started."""
+
+    def __init__(self, messages: list[Recorded], recording: Recording, speed: float) -> None:
+        self._messages = messages
+        self._recording = recording
+        self._speed = speed
+        self._position = 0
+        self._elapsed = 0
+        self._started: int | None = None
+
+    def start(self, now: int) -> None:
+        """Go on from where it was."""
+        if self._started is None:
+            self._started = now - self._scaled(self._elapsed)
+
+    def pause(self, now: int) -> None:
+        """Stop until somebody listens again."""
+        if self._started is not None:
+            self._elapsed = int((now - self._started) * self._speed)
+            self._started = None
+
+    @property
+    def next_due(self) -> int | None:
+        """When the next message has to go out; None while paused and at the end."""
+        if self._started is None or self._position == len(self._messages):
+            return None
+        return self._started + self._scaled(self._messages[self._position].offset)
+
+    @property
+    def next_index(self) -> int:
+        """The place of the next message in the whole session."""
+        return self._messages[self._position].index
+
+    def take(self) -> tuple[Recorded, Document]:
+        """Hand out the next message with its times moved to now."""
+        assert self._started is not None
+        recorded = self._messages[self._position]
+        self._position += 1
+        document: Document = orjson.loads(recorded.payload)
+        event_time = document.get("E")
+        if isinstance(event_time, int):
+            offset = event_time * 1000 - self._recording.correction - self._recording.start
+            moved = (self._started + self._scaled(offset)) // 1000
+            shift_times(document, moved - event_time)
+        return recorded, document
+
+    def _scaled(self, offset: int) -> int:
+        return int(offset / self._speed) if self._speed else 0
+
+
+class Replay:
+    """A recording in the place of a market."""
+
+    def __init__(self, recording: Recording, speed: float) -> None:
+        self.symbols = recording.symbols
+        self._batch = sys.maxsize if speed else _BATCH
+        self._watched: dict[str, Watched] = {}
+        self._changes: dict[str, Watched] = {}
+        self._aggregates: dict[str, list[Document]] = {symbol: [] for symbol in recording.symbols}
+        by_stream: dict[tuple[str, str], list[Recorded]] = {}
+        for message in recording.messages:
+            by_stream.setdefault((message.symbol, message.kind), []).append(message)
+        self._playbacks = {
+            stream: Playback(messages, recording, speed) for stream, messages in by_stream.items()
+        }
+
+    def watch(self, symbol: str, watched: Watched) -> None:
+        """Say which of a symbol's streams are listened to once the replay is next advanced."""
+        self._changes[symbol] = watched
+
+    def advance(self, now: int) -> list[Message]:
+        """Return what is due by `now`, in the recorded order."""
+        messages = [self._render(*playback.take()) for playback in self._due(now)]
+        for symbol, watched in self._changes.items():
+            self._watched[symbol] = watched
+            self._start_and_pause(symbol, watched, now)
+        self._changes.clear()
+        return messages
+
+    def next_due(self, now: int) -> int | None:
+        """When something is due next; None while nothing is left that anybody listens to."""
+        if self._changes:
+            return now
+        dues = (playback.next_due for playback in self._playbacks.values())
+        return min((due for due in dues if due is not None), default=None)
+
+    def trades(self, symbol: str, now: int, unit: TimeUnit, first: int | None, limit: int) -> list[Document]:
+        """List none: a recording that has single trades is not known."""
+        return []
+
+    def aggregates(
+        self, symbol: str, now: int, unit: TimeUnit, first: int | None, limit: int
+    ) -> list[Document]:
+        """List the aggregate trades that were played so far, as REST does."""
+        played = self._aggregates[symbol]
+        if first is not None:
+            played = [aggregate for aggregate in played if aggregate["a"] >= first][:limit]
+        return [_in_unit({field: each[field] for field in "apqflTmM"}, unit) for each in played[-limit:]]
+
+    def _due(self, now: int) -> Iterator[Playback]:
+        # Each playback is yielded once for every message that it has to hand out.
+        waiting = [
+            (due, playback.next_index, playback)
+            for playback in self._playbacks.values()
+            if (due := playback.next_due) is not None
+        ]
+        heapq.heapify(waiting)
+        handed_out = 0
+        while waiting and waiting[0][0] <= now and handed_out < self._batch:
+            _, _, playback = heapq.heappop(waiting)
+            yield playback
+            handed_out += 1
+            if (due := playback.next_due) is not None:
+                heapq.heappush(waiting, (due, playback.next_index, playback))
+
+    def _start_and_pause(self, symbol: str, watched: Watched, now: int) -> None:
+        for (of_symbol, kind), playback in self._playbacks.items():
+            if of_symbol == symbol and kind in watched:
+                playback.start(now)
+            elif of_symbol == symbol:
+                playback.pause(now)
+
+    def _render(self, recorded: Recorded, document: Document) -> Message:
+        if document.get("e") == "aggTrade":
+            self._aggregates[recorded.symbol].append(document)
+        units = self._watched[recorded.symbol][recorded.kind]
+        rendered = {unit: orjson.dumps(_in_unit(document, unit)) for unit in units}
+        return Message(recorded.symbol, recorded.kind, rendered)
+
+
+def read_recording(path: Path) -> Recording:
+    """Read a session as the cryptofeed project records it: one connect, reply, request or message a line.
+
+    Raises:
+        SettingsError: the file can't be read, or a line isn't what a recorder writes.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _wrong(str(path), str(error), "a recorded session that can be read") from error
+    start: int | None = None
+    symbols: dict[str, None] = {}
+    messages: list[Recorded] = []
+    for number, line in enumerate(lines, 1):
+        if connect := _CONNECT.fullmatch(line):
+            start = _microseconds(connect["time"]) if start is None else start
+            symbols.update(dict.fromkeys(_symbols_of(connect["url"])))
+        elif (message := _MESSAGE.fullmatch(line)) and start is not None:
+            offset = _microseconds(message["time"]) - start
+            messages.append(_recorded(f"{path}:{number}", len(messages), offset, message["text"]))
+        elif line and not _OTHER.fullmatch(line):
+            raise _wrong(f"{path}:{number}", line[:80], "'<url> <-> <time>', then '<time>: {message}'")
+    if start is None or not messages:
+        raise _wrong(str(path), "no message", "a connect and at least one message of a combined stream")
+    symbols.update(dict.fromkeys(message.symbol for message in messages))
+    return Recording(tuple(symbols), tuple(messages), start, _correction(start, messages))
+
+
+def _recorded(place: str, index: int, offset: int, text: str) -> Recorded:
+    try:
+        document = orjson.loads(text)
+        symbol, _, kind = document["stream"].partition("@")
+        # The payload's bytes are what orjson prints: the exchange, too, writes no spaces.
+        return Recorded(index, symbol.upper(), kind, offset, orjson.dumps(document["data"]))
+    except (orjson.JSONDecodeError, KeyError, AttributeError) as error:
+        raise _wrong(place, text[:80], 'a message of the shape {"stream":…,"data":…}') from error
+
+
+def _correction(start: int, messages: list[Recorded]) -> int:
+    leads = []
+    for message in messages:
+        event_time = orjson.loads(message.payload).get("E")
+        if isinstance(event_time, int):
+            leads.append(event_time * 1000 - (start + message.offset))
+    return max(leads, default=0)
+
+
+def _symbols_of(url: str) -> list[str]:
+    parts = urlsplit(url)
+    names = "/".join(parse_qs(parts.query).get("streams", [parts.path.removeprefix("/ws/")]))
+    return [name.partition("@")[0].upper() for name in names.split("/") if "@" in name]
+
+
+def _in_unit(document: Document, unit: TimeUnit) -> Document:
+    if unit is TimeUnit.MICROSECOND:
+        document = deepcopy(document)
+        scale_times(document, 1000)
+    return document
+
+
+def _microseconds(seconds: str) -> int:
+    return round(float(seconds) * 1_000_000)
+
+
+def _wrong(place: str, found: str, expected: str) -> SettingsError:
+    return SettingsError((Problem(place=place, key="replay", found=found, expected=expected),))

@@ -1,0 +1,93 @@
+"""`feedd status`: what a running daemon knows, as a table that a person can read."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import aiohttp
+import orjson
+
+from feedd.errors import UnavailableError
+
+WATCH_SECONDS = 1.0
+_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
+_CLEAR_SCREEN = "\x1b[H\x1b[2J"
+_HEADINGS = ("SYMBOL", "GATE", "AGE", "CONNECTED", "MESSAGES", "MISSED", "P50", "P99", "HALTS", "WHY")
+
+
+async def show_status(url: str, *, as_json: bool, watch: bool) -> int:
+    """Print the status once, or every second. Returns 0. Raises UnavailableError when no daemon answers."""
+    async with aiohttp.ClientSession(timeout=_TIMEOUT) as http:
+        while True:
+            body = await _fetch(http, url)
+            text = body.decode() if as_json else render(orjson.loads(body))
+            if watch and sys.stdout.isatty():
+                text = _CLEAR_SCREEN + text
+            print(text, end="", flush=True)
+            if not watch:
+                return 0
+            await asyncio.sleep(WATCH_SECONDS)
+
+
+async def _fetch(http: aiohttp.ClientSession, url: str) -> bytes:
+    try:
+        async with http.get(f"{url.rstrip('/')}/status") as response:
+            response.raise_for_status()
+            return await response.read()
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise UnavailableError(f"no daemon answers at {url}: {str(error) or type(error).__name__}") from error
+
+
+def render(status: dict[str, Any]) -> str:
+    """Return the status as lines for a person."""
+    flags, clock = status["flags"], status["clock"]
+    lines = [
+        f"feedd {status['version']}  source {status['source']}  up {_duration(status['uptime_seconds'])}"
+        f"  {'ready' if status['ready'] else 'NOT READY'}",
+        f"clock offset {_milliseconds(clock['offset_seconds'])} ±{_milliseconds(clock['error_seconds'])}"
+        f"  loop lag p99 {_milliseconds(status['event_loop_lag_seconds']['p99'])}"
+        f"  consumers {status['consumers']['connected']}",
+    ]
+    if not flags["realtime"]:
+        lines.append("FLAG_REALTIME is off: static data, not production")
+    if flags["trading_halted"]:
+        lines.append("KILL SWITCH is on: trading is halted in every symbol")
+    rows = [_row(name, symbol) for name, symbol in status["symbols"].items()]
+    return "\n".join([*lines, "", *_table([_HEADINGS, *rows])]) + "\n"
+
+
+def _row(name: str, symbol: dict[str, Any]) -> tuple[str, ...]:
+    streams, total = symbol["streams"].values(), symbol["latency_seconds"]["total"]
+    return (
+        name,
+        "halted" if symbol["halted"] else "open",
+        f"{symbol['staleness_seconds']:.1f}s",
+        "yes" if symbol["connected"] else f"in {symbol['backoff_seconds']:.0f}s",
+        str(sum(stream["messages"] for stream in streams)),
+        str(sum(stream["missed"] for stream in streams)),
+        _milliseconds(total["p50"]),
+        _milliseconds(total["p99"]),
+        str(sum(symbol["halts"].values())),
+        ", ".join(symbol["reasons"]) or "-",
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "?" if seconds is None else f"{seconds * 1000:.1f}ms"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return f"{days}d {hours:02}:{minutes:02}:{rest:02}"

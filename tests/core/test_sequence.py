@@ -1,0 +1,374 @@
+"""What each stream's identity proves: news, repetitions, holes and ids that began anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feedd.binance.payloads import Payload
+from feedd.binance.streams import Kind
+from feedd.core.sequence import (
+    EVENT_TIMES_REMEMBERED,
+    HOLES_REMEMBERED,
+    IDENTITIES_REMEMBERED,
+    AggTradeSequence,
+    BookTickerSequence,
+    DepthSequence,
+    EventTimeSequence,
+    PartialDepthSequence,
+    Sequence,
+    TradeSequence,
+    sequence_for,
+)
+from tests.binance.frames import EVENT_TIME, data
+
+
+def trade(trade_id: int, time: int | None = None) -> Payload:
+    """A trade; the event time rises with the id unless given."""
+    return data("trade", t=trade_id, E=EVENT_TIME + (trade_id if time is None else time))
+
+
+def aggregate(aggregate_id: int, time: int | None = None) -> Payload:
+    return data("aggTrade", a=aggregate_id, E=EVENT_TIME + (aggregate_id if time is None else time))
+
+
+def depth(first: int, last: int, time: int | None = None) -> Payload:
+    return data("depth@100ms", U=first, u=last, E=EVENT_TIME + (last if time is None else time))
+
+
+def quote(update_id: int) -> Payload:
+    return data("bookTicker", u=update_id)
+
+
+def book(update_id: int) -> Payload:
+    return data("depth5", lastUpdateId=update_id)
+
+
+def kline(time: int, close: str = "1.0") -> Payload:
+    candle = {
+        "t": EVENT_TIME, "T": EVENT_TIME, "s": "BTCUSDT", "i": "1s", "f": 1, "L": 2, "o": "1", "c": close,
+        "h": "1", "l": "1", "v": "1", "n": 2, "x": False, "q": "1", "V": "1", "Q": "1",
+    }  # fmt: skip
+    return data("kline_1s", E=EVENT_TIME + time, k=candle)
+
+
+def admitted(sequence: Sequence, payloads: Iterable[Payload]) -> list[bool]:
+    return [sequence.admit(payload) for payload in payloads]
+
+
+def counts(sequence: Sequence) -> tuple[int, int, int, int]:
+    return sequence.duplicates, sequence.gaps, sequence.missed, sequence.resets
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (Kind.TRADE, TradeSequence),
+        (Kind.AGG_TRADE, AggTradeSequence),
+        (Kind.DEPTH, DepthSequence),
+        (Kind.BOOK_TICKER, BookTickerSequence),
+        (Kind.PARTIAL_DEPTH, PartialDepthSequence),
+        (Kind.KLINE, EventTimeSequence),
+        (Kind.MINI_TICKER, EventTimeSequence),
+        (Kind.TICKER, EventTimeSequence),
+        (Kind.WINDOW_TICKER, EventTimeSequence),
+        (Kind.AVERAGE_PRICE, EventTimeSequence),
+    ],
+)
+def test_kind_has_its_rule(kind: Kind, expected: type[Sequence]) -> None:
+    assert type(sequence_for(kind)) is expected
+
+
+CONSECUTIVE = pytest.mark.parametrize(
+    ("kind", "message"),
+    [(Kind.TRADE, trade), (Kind.AGG_TRADE, aggregate), (Kind.DEPTH, lambda one: depth(one, one))],
+)
+
+
+@pytest.mark.parametrize(
+    ("ids", "news", "expected"),
+    [
+        ([5, 6, 7], [True, True, True], (0, 0, 0, 0)),
+        ([5, 6, 6, 7], [True, True, False, True], (1, 0, 0, 0)),
+        ([5, 6, 5, 7], [True, True, False, True], (1, 0, 0, 0)),
+        ([5, 8], [True, True], (0, 1, 2, 0)),
+        ([5, 8, 20], [True, True, True], (0, 2, 13, 0)),
+        ([5, 8, 7, 6], [True, True, True, True], (0, 1, 2, 0)),
+        ([5, 8, 6, 6, 7], [True, True, True, False, True], (1, 1, 2, 0)),
+        ([5, 12, 8, 7, 9, 8, 6, 10, 11, 13], [True] * 5 + [False] + [True] * 4, (1, 1, 6, 0)),
+        ([5, 4], [True, False], (1, 0, 0, 0)),
+    ],
+)
+@CONSECUTIVE
+def test_ids_that_step_by_one_prove_repetition_and_loss(
+    kind: Kind, message: Callable[[int], Payload], ids: list[int], news: list[bool], expected: tuple[int, ...]
+) -> None:
+    sequence = sequence_for(kind)
+    assert admitted(sequence, map(message, ids)) == news
+    assert counts(sequence) == expected
+
+
+@pytest.mark.parametrize(
+    ("spans", "news", "expected"),
+    [
+        ([(10, 15), (16, 16), (17, 30)], [True, True, True], (0, 0, 0, 0)),
+        ([(10, 15), (16, 20), (10, 15)], [True, True, False], (1, 0, 0, 0)),
+        ([(10, 15), (21, 30)], [True, True], (0, 1, 5, 0)),
+        ([(10, 15), (21, 30), (16, 18), (19, 20)], [True] * 4, (0, 1, 5, 0)),
+        ([(10, 15), (21, 30), (20, 22)], [True, True, False], (1, 1, 5, 0)),
+        ([(10, 15), (12, 20), (21, 21)], [True, True, True], (0, 0, 0, 0)),
+    ],
+)
+def test_depth_follows_from_last_to_first_update(
+    spans: list[tuple[int, int]], news: list[bool], expected: tuple[int, ...]
+) -> None:
+    sequence = sequence_for(Kind.DEPTH)
+    assert admitted(sequence, [depth(*span) for span in spans]) == news
+    assert counts(sequence) == expected
+
+
+@pytest.mark.parametrize(
+    ("sequence", "before", "after"),
+    [
+        (TradeSequence(), [trade(1_000, 0), trade(1_001, 1)], [trade(1, 2), trade(2, 3)]),
+        (AggTradeSequence(), [aggregate(1_000, 0), aggregate(1_001, 1)], [aggregate(1, 2), aggregate(2, 3)]),
+        (
+            DepthSequence(),
+            [depth(1_000, 1_004, 0), depth(1_005, 1_009, 1)],
+            [depth(1, 9, 2), depth(10, 12, 3)],
+        ),
+    ],
+)
+def test_lower_id_with_later_event_time_is_a_new_beginning_and_no_loss(
+    sequence: Sequence, before: list[Payload], after: list[Payload]
+) -> None:
+    assert admitted(sequence, before + after) == [True] * 4
+    assert counts(sequence) == (0, 0, 0, 1)
+
+
+def test_new_beginning_forgets_the_holes() -> None:
+    sequence = sequence_for(Kind.TRADE)
+    news = admitted(sequence, [trade(1_000, 0), trade(1_010, 1), trade(1, 2), trade(1_005, 0)])
+    assert news == [True, True, True, True]
+    # The straggler is taken for a jump ahead: to know better, every hole of the past would have to be kept.
+    assert counts(sequence) == (0, 2, 9 + 1_003, 1)
+
+
+def test_only_the_latest_holes_are_remembered() -> None:
+    sequence = sequence_for(Kind.TRADE)
+    odd = [trade(trade_id) for trade_id in range(1, 2 * HOLES_REMEMBERED + 4, 2)]
+    assert all(admitted(sequence, odd))
+    assert admitted(sequence, [trade(2), trade(4)]) == [False, True]
+    assert counts(sequence) == (1, HOLES_REMEMBERED + 1, HOLES_REMEMBERED + 1, 0)
+
+
+@CONSECUTIVE
+def test_forgetting_takes_any_next_message_for_the_first_and_keeps_the_counts(
+    kind: Kind, message: Callable[[int], Payload]
+) -> None:
+    sequence = sequence_for(kind)
+    admitted(sequence, map(message, [10, 20, 20]))
+    sequence.forget()
+    assert admitted(sequence, map(message, [5, 6, 12])) == [True, True, True]
+    assert counts(sequence) == (1, 2, 9 + 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("ids", "news", "expected"),
+    [
+        ([5, 9, 10, 1_000], [True] * 4, (0, 0, 0, 0)),
+        ([5, 9, 9], [True, True, False], (1, 0, 0, 0)),
+        ([5, 9, 5], [True, True, False], (1, 0, 0, 0)),
+        ([5, 9, 7], [True, True, False], (1, 0, 0, 0)),
+        ([5_000, 5_001, 1, 2, 2], [True, True, True, True, False], (1, 0, 0, 1)),
+    ],
+)
+def test_quotes_must_rise_and_may_skip(ids: list[int], news: list[bool], expected: tuple[int, ...]) -> None:
+    sequence = sequence_for(Kind.BOOK_TICKER)
+    assert admitted(sequence, map(quote, ids)) == news
+    assert counts(sequence) == expected
+
+
+@pytest.mark.parametrize(
+    ("behind", "expected"), [(IDENTITIES_REMEMBERED - 1, False), (IDENTITIES_REMEMBERED, True)]
+)
+def test_quote_older_than_all_that_are_remembered_is_a_new_beginning(behind: int, expected: bool) -> None:
+    sequence = sequence_for(Kind.BOOK_TICKER)
+    admitted(sequence, map(quote, range(1_000)))
+    assert sequence.admit(quote(999 - behind)) is expected
+
+
+def test_book_that_did_not_change_is_as_good_as_new() -> None:
+    sequence = sequence_for(Kind.PARTIAL_DEPTH)
+    assert admitted(sequence, map(book, [5, 5, 9, 9, 7, 5])) == [True, True, True, True, False, False]
+    assert counts(sequence) == (2, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("messages", "news", "expected"),
+    [
+        ([(0, "1"), (1_000, "1"), (2_000, "1")], [True] * 3, (0, 0, 0, 0)),
+        ([(0, "1"), (0, "1")], [True, False], (1, 0, 0, 0)),
+        ([(0, "1"), (0, "2")], [True, True], (0, 0, 0, 0)),
+        ([(0, "1"), (0, "2"), (0, "1"), (0, "2")], [True, True, False, False], (2, 0, 0, 0)),
+        ([(0, "1"), (1_000, "2"), (0, "3")], [True, True, False], (1, 0, 0, 0)),
+        ([(9_000, "1"), (0, "1"), (1_000, "1")], [True, True, True], (0, 0, 0, 1)),
+    ],
+)
+def test_candles_must_rise_in_event_time_unless_they_differ(
+    messages: list[tuple[int, str]], news: list[bool], expected: tuple[int, ...]
+) -> None:
+    sequence = sequence_for(Kind.KLINE)
+    assert admitted(sequence, [kline(time, close) for time, close in messages]) == news
+    assert counts(sequence) == expected
+
+
+@pytest.mark.parametrize(
+    ("behind", "expected"), [(EVENT_TIMES_REMEMBERED - 1, False), (EVENT_TIMES_REMEMBERED, True)]
+)
+def test_clock_set_back_by_more_than_is_remembered_is_a_new_beginning(behind: int, expected: bool) -> None:
+    sequence = sequence_for(Kind.KLINE)
+    admitted(sequence, [kline(time) for time in range(20)])
+    assert sequence.admit(kline(19 - behind, close="2.0")) is expected
+
+
+@pytest.mark.parametrize(
+    ("sequence", "message"),
+    [(BookTickerSequence(), quote), (PartialDepthSequence(), book), (EventTimeSequence(), kline)],
+)
+def test_rising_identity_may_begin_anywhere_once_forgotten(
+    sequence: Sequence, message: Callable[[int], Payload]
+) -> None:
+    admitted(sequence, map(message, [10, 20, 15]))
+    sequence.forget()
+    assert admitted(sequence, map(message, [20, 30])) == [True, True]
+    assert counts(sequence) == (1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Spans of ids in the order in which they arrive: some late, some lost, some twice."""
+
+    spans: list[tuple[int, int]]
+
+    def payloads(self, message: Callable[[int, int, int], Payload]) -> list[Payload]:
+        """Return the messages; the event time rises with the id."""
+        start = min((first for first, _ in self.spans), default=0)
+        return [message(first, last, last - start) for first, last in self.spans]
+
+    def news(self) -> list[bool]:
+        """Tell what must be admitted: what was not seen, and is not older than the first that was."""
+        seen: set[int] = set()
+        news = []
+        for first, last in self.spans:
+            span = set(range(first, last + 1))
+            news.append(not seen or (first > min(seen) and not span & seen))
+            seen |= span if news[-1] else set()
+        return news
+
+    def never_seen_and_late(self) -> tuple[int, int]:
+        """Count the ids that never came, and those that came after a later one had."""
+        spans = [span for span, is_new in zip(self.spans, self.news(), strict=True) if is_new]
+        newest, late = -1, 0
+        for first, last in spans:
+            late += last - first + 1 if first < newest else 0
+            newest = max(newest, last)
+        whole = newest - spans[0][0] + 1 if spans else 0
+        return whole - sum(last - first + 1 for first, last in spans), late
+
+
+@st.composite
+def deliveries(draw: st.DrawFn, longest: int = 1) -> Delivery:
+    lengths_and_delays = st.tuples(
+        st.integers(1, longest),
+        st.sampled_from(([0], [0], [0], [], [0, 0], [0, 6], [3], [12])),
+    )
+    next_id = draw(st.integers(0, 2**40))
+    arrivals = []
+    for position, (length, delays) in enumerate(draw(st.lists(lengths_and_delays, max_size=60))):
+        arrivals += [(position + delay, next_id, next_id + length - 1) for delay in delays]
+        next_id += length
+    return Delivery([(first, last) for _, first, last in sorted(arrivals)])
+
+
+def check_accounting(sequence: Sequence, delivery: Delivery, payloads: list[Payload]) -> None:
+    news = delivery.news()
+    assert admitted(sequence, payloads) == news
+    assert (sequence.duplicates, sequence.resets) == (news.count(False), 0)
+    never_seen, late = delivery.never_seen_and_late()
+    assert sequence.missed == never_seen + late
+
+
+@given(deliveries())
+def test_any_delivery_of_trades_is_accounted_for(delivery: Delivery) -> None:
+    check_accounting(TradeSequence(), delivery, delivery.payloads(lambda first, _, time: trade(first, time)))
+
+
+@given(deliveries())
+def test_any_delivery_of_aggregate_trades_is_accounted_for(delivery: Delivery) -> None:
+    payloads = delivery.payloads(lambda first, _, time: aggregate(first, time))
+    check_accounting(AggTradeSequence(), delivery, payloads)
+
+
+@given(deliveries(longest=20))
+def test_any_delivery_of_depth_is_accounted_for(delivery: Delivery) -> None:
+    check_accounting(DepthSequence(), delivery, delivery.payloads(depth))
+
+
+@given(deliveries(), deliveries())
+def test_any_new_beginning_is_judged_like_a_first_one(before: Delivery, after: Delivery) -> None:
+    sequence, fresh = TradeSequence(), TradeSequence()
+    admitted(sequence, before.payloads(lambda first, _, time: trade(first + 2**50, time)))
+    old = counts(sequence)
+    payloads = after.payloads(lambda first, _, time: trade(first, time + 10_000))
+    assert admitted(sequence, payloads) == admitted(fresh, payloads)
+    assert (sequence.gaps - old[1], sequence.missed - old[2]) == (fresh.gaps, fresh.missed)
+    assert sequence.resets == (1 if before.spans and after.spans else 0)
+
+
+@given(st.lists(st.integers(0, 200), max_size=200))
+def test_any_quotes_that_are_admitted_rise_between_new_beginnings(ids: list[int]) -> None:
+    sequence = sequence_for(Kind.BOOK_TICKER)
+    last = -1
+    for update_id in ids:
+        resets = sequence.resets
+        if sequence.admit(quote(update_id)):
+            assert update_id > last or sequence.resets == resets + 1
+            last = update_id
+    assert sequence.missed == sequence.gaps == 0
+
+
+def merged(messages: list[Payload], turns: list[bool]) -> list[Payload]:
+    """Let two connections deliver the same messages, each in order, taking turns as told."""
+    waiting = {True: list(reversed(messages)), False: list(reversed(messages))}
+    taken = [waiting[turn].pop() for turn in turns if waiting[turn]]
+    return taken + waiting[True][::-1] + waiting[False][::-1]
+
+
+CANDLES = st.sets(st.tuples(st.integers(1, EVENT_TIMES_REMEMBERED), st.sampled_from("123"))).map(
+    lambda found: [kline(*message) for message in sorted(found)]
+)
+QUOTES = st.sets(st.integers(0, 1_000), max_size=IDENTITIES_REMEMBERED).map(
+    lambda found: [quote(update_id) for update_id in sorted(found)]
+)
+TRADES = st.integers(0, 30).map(lambda count: [trade(trade_id) for trade_id in range(count)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "messages"), [(Kind.KLINE, CANDLES), (Kind.BOOK_TICKER, QUOTES), (Kind.TRADE, TRADES)]
+)
+@given(st.data())
+def test_any_two_connections_hand_on_each_message_once(
+    kind: Kind, messages: st.SearchStrategy[list[Payload]], drawn: st.DataObject
+) -> None:
+    sent = drawn.draw(messages)
+    received = merged(sent, drawn.draw(st.lists(st.booleans(), max_size=2 * len(sent))))
+    sequence = sequence_for(kind)
+    handed_on = [payload for payload in received if sequence.admit(payload)]
+    assert len(handed_on) == len(set(map(repr, handed_on)))
+    assert sequence.duplicates == len(received) - len(handed_on)
+    assert handed_on[-1:] == sent[-1:]
