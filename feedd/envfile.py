@@ -124,19 +124,20 @@ def is_legible(raw: bytes) -> bool:
 # characters that come with a paste, the mark of bytes that aren't UTF-8, and `export`.
 _LINE_START = r"""[\s"'\ufeff\ufffd\u00ad\u200b-\u200f\u2060\x00-\x1f]*(?:export\s+)?["']?"""
 _WHOLE_LINE = re.compile(rf"{_LINE_START}{KILL_SWITCH_KEY}(?!\w)(?P<rest>.*)", re.IGNORECASE)
-# `echo FLAG_TRADING_HALTED=1 >> file`, where the file had no newline at its end; two assignments on one line.
 _NO = "|".join(CLEAR_NO)
 _YES = "|".join(CLEAR_YES)
+# `echo FLAG_TRADING_HALTED=1 >> file`, where the file had no newline at its end; two assignments on one line.
 _AFTER_ANOTHER_VALUE = re.compile(
     rf"""\s*[^\#;=\s][^=]*=(?:(?!\s\#).)*?(?<!_){KILL_SWITCH_KEY}(?P<rest>\s*=\s*["']?(?:{_YES})\b.*)""",
     re.IGNORECASE,
 )
+# Possessive, so that a long run of blanks costs no more than its length.
 _IS_NO = re.compile(
-    rf"""["']?\s*[=:]?\s*(?:(["'])\s*(?:{_NO})\s*\1\s*(?:\#.*)?|(?:{_NO})\s*(?:\s\#.*)?)""",
+    rf"""["']?\s*+[=:]?\s*+(?:(["'])\s*+(?:{_NO})\s*+\1\s*+(?:\#.*)?|(?:{_NO})\s*+(?:(?<=\s)\#.*)?)""",
     re.IGNORECASE,
 )
 _BEGINNINGS_OF_NO = "|".join(word[:end] for word in CLEAR_NO for end in range(len(word) + 1))
-_MAY_BECOME_NO = re.compile(rf"""["']?\s*=?\s*["']?\s*(?:{_BEGINNINGS_OF_NO})""", re.IGNORECASE)
+_MAY_BECOME_NO = re.compile(rf"""["']?\s*+=?\s*+["']?\s*+(?:{_BEGINNINGS_OF_NO})""", re.IGNORECASE)
 
 
 def kill_switch_in(raw: bytes, half_saved: bool = False) -> bool:

@@ -28,8 +28,20 @@ _TIMEOUT = aiohttp.ClientTimeout(total=5.0)
 _RETRY = wait_random_exponential(multiplier=1.0, max=30.0)
 
 
+_MICROSECONDS_PLEASE = {"X-MBX-TIME-UNIT": "MICROSECOND"}
+"""Binance spot docs, rest-api.md, General: without it the answer is cut to the millisecond."""
+_LEAST_MICROSECONDS = 10**14
+"""A larger number is no time in milliseconds before the year 5138."""
+
+
 class _ServerTime(msgspec.Struct):
-    milliseconds: int = msgspec.field(name="serverTime")
+    time: int = msgspec.field(name="serverTime")
+
+    @property
+    def seconds(self) -> float:
+        if self.time >= _LEAST_MICROSECONDS:
+            return self.time * 1e-6
+        return (self.time + 0.5) * 1e-3  # cut off at the millisecond: the middle is nearest
 
 
 class VenueTime:
@@ -49,14 +61,14 @@ class VenueTime:
         """Ask once. Raises UnavailableError."""
         sent_at = self._monotonic()
         try:
-            async with self._http.get(self._url, timeout=_TIMEOUT) as response:
+            async with self._http.get(self._url, timeout=_TIMEOUT, headers=_MICROSECONDS_PLEASE) as response:
                 body = await response.read()
                 received_at = self._monotonic()
                 response.raise_for_status()
                 answer = msgspec.json.decode(body, type=_ServerTime)
         except (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError, ValueError) as error:
             raise UnavailableError(f"{self._url}: {str(error) or type(error).__name__}") from error
-        return ClockSample(sent_at, received_at, answer.milliseconds * 0.001)
+        return ClockSample(sent_at, received_at, answer.seconds)
 
 
 class ClockKeeper:

@@ -47,7 +47,7 @@ def test_every_kind_has_a_stream() -> None:
     [
         ("trades", "expected a stream of Binance spot, found 'trades'; did you mean trade?"),
         ("aggtrade", "expected a stream of Binance spot, found 'aggtrade'; did you mean aggTrade?"),
-        ("kline_1x", "expected a stream of Binance spot, found 'kline_1x'; did you mean kline_1s?"),
+        ("bookticker", "expected a stream of Binance spot, found 'bookticker'; did you mean bookTicker?"),
         ("", "expected a stream of Binance spot, found ''"),
         ("@@@@@", "expected a stream of Binance spot, found '@@@@@'"),
     ],

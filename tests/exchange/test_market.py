@@ -82,7 +82,9 @@ def test_trade_ids_are_consecutive_and_the_rate_is_kept() -> None:
 
 def test_trade_prices_and_quantities_are_texts_with_eight_decimals() -> None:
     for trade in payloads(run(["trade"]), "trade"):
-        assert all(isinstance(trade[field], str) and len(trade[field].partition(".")[2]) == 8 for field in "pq")
+        assert all(
+            isinstance(trade[field], str) and len(trade[field].partition(".")[2]) == 8 for field in "pq"
+        )
 
 
 def test_aggregates_are_consecutive_and_cover_the_trades() -> None:

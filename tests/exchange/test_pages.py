@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from feedd.exchange.board import Board
+from feedd.exchange.faults import KINDS
+from feedd.exchange.pages import describe, front_page, known_faults
+
+
+def test_front_page_names_symbols_endpoints_and_faults() -> None:
+    page = front_page(("BTCUSDT", "ETHUSDT"), ("time", "exchangeInfo"))
+    assert "symbols: BTCUSDT, ETHUSDT\n" in page
+    assert "GET /api/v3/exchangeInfo\n" in page
+    assert all(f"\n  {name} " in page for name in KINDS)
+
+
+def test_known_faults_tell_their_arguments() -> None:
+    known = {fault["fault"]: fault for fault in known_faults()}
+    assert known["delay"]["arguments"] == {"ms": {"expected": "a number from 0", "default": 1500}}
+    assert known["status"]["arguments"] == {"status": {"expected": "a text like [A-Z][A-Z_]*"}}
+    assert known["mute"]["stream"] and not known["reset"]["stream"]
+    assert known["mute"]["lasting"] and not known["reset"]["lasting"]
+
+
+def test_fault_that_is_on_is_described() -> None:
+    board = Board(("BTCUSDT",))
+    timed = board.set("delay", 100.0, symbol="BTCUSDT", stream="trade", seconds=5, arguments={})
+    assert describe(timed, 102.0) == {
+        "id": 1,
+        "fault": "delay",
+        "symbol": "BTCUSDT",
+        "stream": "trade",
+        "seconds_left": 3.0,
+        "hit": 0,
+        "arguments": {"ms": 1500},
+    }
+    assert describe(board.set("mute", 100.0, arguments={}), 102.0)["seconds_left"] is None

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from feedd.exchange import Seen
+
+
+async def test_condition_that_holds_already_is_not_waited_for() -> None:
+    await Seen().wait_until(lambda: True, timeout=0)
+
+
+async def test_everybody_is_woken_by_a_change() -> None:
+    seen = Seen()
+
+    async def wait(pings: int) -> int:
+        await seen.wait_until(lambda: seen.pings >= pings, timeout=5)
+        return seen.pings
+
+    waiting = [asyncio.create_task(wait(pings)) for pings in (1, 2)]
+    for _ in range(2):
+        await asyncio.sleep(0)
+        seen.pings += 1
+        seen.change()
+    assert [await task for task in waiting] == [2, 2]
+
+
+async def test_waiting_has_an_end() -> None:
+    with pytest.raises(TimeoutError):
+        await Seen().wait_until(lambda: False, timeout=0.01)

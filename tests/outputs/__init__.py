@@ -1,0 +1,1 @@
+"""Tests of the outputs, by asking a running daemon."""

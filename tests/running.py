@@ -1,0 +1,148 @@
+"""A real daemon and a real exchange on loopback, and someone who listens to the gate."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import orjson
+
+from feedd.core.session import Session
+from feedd.daemon import Daemon
+from feedd.exchange import Exchange
+from feedd.settings import Settings, resolve
+from feedd.sources.intake import Deliver
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+STALE_AFTER = 1.0
+RESUME_AFTER = 0.5
+LATENCY_LIMIT = 0.4
+
+
+def settings_for(exchange: Exchange, **more: str) -> Settings:
+    """Return settings for a live daemon on that exchange, with thresholds that a test can wait for."""
+    arguments = {
+        "FLAG_REALTIME": "1",
+        "FEEDD_SYMBOLS": ",".join(SYMBOLS),
+        "FEEDD_WS_URL": exchange.ws_url,
+        "FEEDD_REST_URL": exchange.rest_url,
+        "FEEDD_LISTEN": "127.0.0.1:0",
+        "FEEDD_STALE_AFTER_SECONDS": str(STALE_AFTER),
+        "FEEDD_RESUME_AFTER_SECONDS": str(RESUME_AFTER),
+        "FEEDD_LATENCY_LIMIT_SECONDS": str(LATENCY_LIMIT),
+    }
+    return resolve(None, {}, arguments | more).settings
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An event of the gate, and when it was heard (monotonic seconds)."""
+
+    at: float
+    event: dict[str, Any]
+
+
+class GateListener:
+    """Listens at `/gate/events` and remembers all but the heartbeats."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self.heard: list[Heard] = []
+        self.heartbeats = 0
+        self._news = asyncio.Condition()
+
+    async def listen(self) -> None:
+        async for message in self._socket:
+            event = orjson.loads(message.data)
+            async with self._news:
+                if event["type"] == "heartbeat":
+                    self.heartbeats += 1
+                else:
+                    self.heard.append(Heard(time.monotonic(), event))
+                self._news.notify_all()
+
+    def gates(self, symbol: str, since: int = 0) -> list[Heard]:
+        """Return the gate events of one symbol, leaving out the first `since` of all that were heard."""
+        return [heard for heard in self.heard[since:] if heard.event.get("symbol") == symbol]
+
+    async def wait(
+        self,
+        symbol: str,
+        condition: Callable[[dict[str, Any]], bool],
+        since: int = 0,
+        timeout: float = 10.0,
+    ) -> Heard:
+        """Wait for a gate event of that symbol."""
+        async with asyncio.timeout(timeout), self._news:
+            while True:
+                for heard in self.gates(symbol, since):
+                    if condition(heard.event):
+                        return heard
+                await self._news.wait()
+
+
+@dataclass(slots=True)
+class Running:
+    """A daemon that runs in this event loop."""
+
+    daemon: Daemon
+    url: str
+    http: aiohttp.ClientSession
+
+    def session(self, symbol: str = SYMBOLS[0]) -> Session:
+        return self.daemon.desk.sessions[symbol]
+
+    async def get(self, path: str, **headers: str) -> tuple[int, str]:
+        async with self.http.get(self.url + path, headers=headers) as response:
+            return response.status, await response.text()
+
+    async def get_json(self, path: str) -> tuple[int, Any]:
+        status, text = await self.get(path)
+        return status, orjson.loads(text)
+
+    @asynccontextmanager
+    async def listening(self, query: str = "") -> AsyncIterator[GateListener]:
+        """Listen to the gate for a while."""
+        async with self.http.ws_connect(f"{self.url}/gate/events{query}") as socket:
+            listener = GateListener(socket)
+            task = asyncio.create_task(listener.listen())
+            try:
+                yield listener
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def until(self, condition: Callable[[Running], bool], timeout: float = 10.0) -> None:
+        """Wait until the state of the daemon, which tells nobody of its counts, makes a condition true."""
+        async with asyncio.timeout(timeout):
+            while not condition(self):  # noqa: ASYNC110  # counts change with every message; there is no event
+                await asyncio.sleep(0.005)
+
+    async def until_open(self, *symbols: str) -> None:
+        """Wait until the gates of these symbols (all of them if none is named) are open."""
+        names = symbols or tuple(self.daemon.desk.sessions)
+        await self.until(lambda running: not any(running.session(name).gate.halted for name in names))
+
+
+@asynccontextmanager
+async def running(settings: Settings, deliver: Deliver | None = None) -> AsyncIterator[Running]:
+    """Run a daemon with these settings."""
+    stop = asyncio.Event()
+    daemon = Daemon(settings, deliver)
+    task = asyncio.create_task(daemon.run(stop))
+    address = asyncio.create_task(daemon.listening())
+    await asyncio.wait({task, address}, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        address.cancel()
+        await task
+    try:
+        async with aiohttp.ClientSession() as http:
+            yield Running(daemon, f"http://{address.result()}", http)
+    finally:
+        stop.set()
+        await task
