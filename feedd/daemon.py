@@ -101,7 +101,7 @@ class Daemon:
             self._clock_keeper = ClockKeeper(VenueTime(http, self._endpoints.rest_url), self.desk.clock)
             work.append(("clock", self._clock_keeper.run()))
             work += [
-                (f"feed {symbol}", Feed(http, self._endpoints.ws_urls[0], intake).run())
+                (f"feed {symbol}", Feed(http, self._endpoints.ws_urls[0], intake, self.desk.streams()).run())
                 for symbol, intake in self._intakes.items()
             ]
         return work

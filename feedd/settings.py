@@ -138,6 +138,10 @@ class Resolved:
     """Sentences that an operator must see at start and after a reload."""
 
 
+TESTS_KEY = "FEEDD_REQUIRE_SYSTEM"
+"""Set where tests run, and so in the environment of every feedd that they start: no mistake."""
+
+
 class _Source(Enum):
     COMMAND_LINE = auto()
     FILE = auto()
@@ -215,7 +219,7 @@ def _from_file(file: EnvFile) -> Iterator[_Given]:
 def _from_environment(environ: Mapping[str, str]) -> Iterator[_Given]:
     for name, text in environ.items():
         # Other programs have flags too: only the file is all feedd's own.
-        if name.startswith("FEEDD_") or name in _KEYS_BY_NAME:
+        if (name.startswith("FEEDD_") and name != TESTS_KEY) or name in _KEYS_BY_NAME:
             yield _Given(_Source.ENVIRONMENT, "environment", _canonical(name), text.strip())
 
 

@@ -44,7 +44,7 @@ class Desk:
         self.progress_at = now
         """When the supervisor last found every task of the daemon at work."""
         self.sessions = {
-            symbol: Session(symbol, self._streams(), self._limits(symbol), self.clock, now)
+            symbol: Session(symbol, self.streams(), self._limits(symbol), self.clock, now)
             for symbol in settings.symbols
         }
         self.set_kill_switch(settings.trading_halted, now)
@@ -77,7 +77,8 @@ class Desk:
             else:
                 session.gate.clear(reason, now)
 
-    def _streams(self) -> tuple[Stream, ...]:
+    def streams(self) -> tuple[Stream, ...]:
+        """Return the streams that the live feed of a symbol is made of."""
         return tuple(parse_stream(name) for name in self.settings.streams)
 
     def _limits(self, symbol: str) -> Limits:

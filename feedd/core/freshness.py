@@ -10,12 +10,14 @@ from __future__ import annotations
 class Freshness:
     """The age of a feed against its limit. All times are monotonic seconds."""
 
-    __slots__ = ("last_at", "limit", "since")
+    __slots__ = ("expected_after", "last_at", "limit", "since")
 
     def __init__(self, limit: float, now: float) -> None:
         self.limit = limit
         self.since = now
         self.last_at: float | None = None
+        self.expected_after = 0.0
+        """Seconds in which no next message is due: a recording knows when it comes."""
 
     def seen(self, now: float) -> None:
         """Note a market message."""
@@ -28,7 +30,7 @@ class Freshness:
     @property
     def deadline(self) -> float:
         """When the feed becomes stale unless a message comes."""
-        return (self.since if self.last_at is None else self.last_at) + self.limit
+        return (self.since if self.last_at is None else self.last_at) + self.expected_after + self.limit
 
     def is_stale(self, now: float) -> bool:
         """Tell whether the newest message is older than the limit."""
@@ -38,3 +40,4 @@ class Freshness:
         """Begin again, as if nothing had ever come."""
         self.since = now
         self.last_at = None
+        self.expected_after = 0.0

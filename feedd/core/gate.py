@@ -83,6 +83,13 @@ class Gate:
         if reason in PROMPT and reason in self.active and self._data_is_good():
             self._change(now, removed=[reason])
 
+    def restart(self, now: float) -> None:
+        """Another source begins: what was found in the old data is over, the new must prove itself."""
+        self.causes -= LATCHING
+        self._good_since = None
+        removed = [reason for reason in self.active if reason in LATCHING]
+        self._change(now, [] if Reason.STARTING in self.active else [Reason.STARTING], removed)
+
     def began(self, now: float) -> None:
         """A message has come, if not a good one."""
         if Reason.STARTING in self.active:
@@ -122,7 +129,7 @@ class Gate:
         was_halted = self.halted
         for reason in added or ():
             self.active[reason] = now
-            self.halts[reason] += 1
+            self.halts[reason] += reason is not Reason.STARTING
         for reason in removed or ():
             del self.active[reason]
         if self.halted != was_halted:

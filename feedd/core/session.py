@@ -81,6 +81,7 @@ class Session:
         """How long the next attempt to connect is being put off; 0 while connected."""
         self.open_connections = 0
         self._clock = clock
+        self._measures_latency = True
         self._latency_rule = LatencyRule(limits.latency)
         self._schema = SchemaRule()
         self._ordinal = 0
@@ -95,6 +96,23 @@ class Session:
     def deadline(self) -> float | None:
         """When `tick` must be called next; None while only a message can change anything."""
         return None if Reason.STALE in self.gate.causes else self.freshness.deadline
+
+    def begin(self, streams: Iterable[Stream], measures_latency: bool, now: float) -> None:
+        """Begin anew with a source that delivers these streams; the counts stay.
+
+        Old data says nothing of latency, so a source of it must not measure any.
+        """
+        for stream in streams:
+            lane = Lane(Subscription(self.symbol, stream))
+            self.lanes.setdefault(lane.wire_name, lane)
+        self._measures_latency = measures_latency
+        self._forget()
+        self.freshness.restart(now)
+        self.gate.restart(now)
+
+    def ended(self, now: float) -> None:
+        """There is no more data, and none will come."""
+        self.gate.trip(Reason.STALE, now)
 
     def connected(self, now: float) -> None:
         """A connection was opened."""
@@ -130,7 +148,10 @@ class Session:
         lane.messages += 1
         lane.last_at = self.freshness.last_at = now
         event_time = payload.event_time
-        self._latency = None if event_time is None else self._clock.latency(now, event_time)
+        if event_time is None or not self._measures_latency:
+            self._latency = None
+        else:
+            self._latency = self._clock.latency(now, event_time)
         return lane
 
     def handed_on(self, read_at: float, done_at: float) -> None:
@@ -171,11 +192,15 @@ class Session:
 
     def rebuilt(self, now: float) -> None:
         """Begin anew after a bug: the rules' memories are gone, the counts stay."""
+        self._forget()
+        self.gate.clear(Reason.INTERNAL, now)
+
+    def _forget(self) -> None:
         self._schema = SchemaRule()
         self._latency_rule = LatencyRule(self._latency_rule.limit)
+        self._good_from = None
         for lane in self.lanes.values():
             lane.sequence.forget()
-        self.gate.clear(Reason.INTERNAL, now)
 
     def _note_disconnected(self, now: float) -> None:
         if not self.is_connected:

@@ -31,7 +31,7 @@ class Connection:
         self.has_vanished = False
         self._buffer_max = buffer_max
         self._queued: list[bytes] = []
-        self._timers: list[asyncio.TimerHandle] = []
+        self._timers: set[asyncio.TimerHandle] = set()
 
     @property
     def unit(self) -> TimeUnit:
@@ -50,8 +50,13 @@ class Connection:
 
     def call_later(self, delay: float, action: Callable[[], None]) -> None:
         """Do something after a while, unless the connection has ended by then."""
-        self._timers = [timer for timer in self._timers if timer.when() > asyncio.get_running_loop().time()]
-        self._timers.append(asyncio.get_running_loop().call_later(delay, action))
+
+        def run() -> None:
+            self._timers.discard(timer)
+            action()
+
+        timer = asyncio.get_running_loop().call_later(delay, run)
+        self._timers.add(timer)
 
     def queue(self, frame: bytes) -> None:
         """Put a frame with those that go out together at the next `flush`."""

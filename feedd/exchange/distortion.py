@@ -41,7 +41,7 @@ class Distortion:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._gaps: Counter[str] = Counter()
-        self._swapped: dict[str, Message] = {}
+        self._swapped: dict[str, tuple[Message, AnyFault]] = {}
         self._late: list[tuple[float, int, Message]] = []
         self._last_due: dict[str, float] = {}
         self._order = count()
@@ -75,8 +75,8 @@ class Distortion:
         while self._late and self._late[0][0] <= now:
             messages.append(heapq.heappop(self._late)[2])
         self._last_due = {stream: due for stream, due in self._last_due.items() if due > now}
-        for stream, message in list(self._swapped.items()):
-            if not self._board.covering(message.symbol, message.kind).get(Reorder):
+        for stream, (message, fault) in list(self._swapped.items()):
+            if fault.until <= now:
                 del self._swapped[stream]
                 messages += self._in_time([message], NOTHING, now)
         return messages
@@ -87,17 +87,20 @@ class Distortion:
         return self._late[0][0] if self._late else math.inf
 
     def release(self, fault: AnyFault, now: float) -> None:
-        """Let go at once of what a cleared fault holds back."""
-        if not isinstance(fault.kind, Delay | LatencySpike):
-            return
-        self._late = [
-            (now if fault.covers(message.symbol, message.kind) else due, number, message)
-            for due, number, message in self._late
-        ]
-        heapq.heapify(self._late)
-        self._last_due = {
-            message.stream: due for due, _, message in sorted(self._late, key=lambda each: each[:2])
-        }
+        """Let go of what a cleared fault holds back: it is due at once."""
+        for stream, (message, holding) in list(self._swapped.items()):
+            if holding is fault:
+                del self._swapped[stream]
+                self._hold(message, max(now, self._last_due.get(stream, now)))
+        if isinstance(fault.kind, Delay | LatencySpike):
+            self._late = [
+                (now if fault.covers(message.symbol, message.kind) else due, number, message)
+                for due, number, message in self._late
+            ]
+            heapq.heapify(self._late)
+            self._last_due.clear()
+            for due, _, message in self._late:
+                self._last_due[message.stream] = max(due, self._last_due.get(message.stream, due))
 
     def _is_left_out(self, message: Message, faults: Covering) -> bool:
         if mute := faults.get(Mute):
@@ -112,11 +115,12 @@ class Distortion:
         return False
 
     def _swap(self, stream: str, messages: list[Message], faults: Covering) -> list[Message]:
-        held = self._swapped.pop(stream, None)
-        if held is not None:
-            return [*messages, held] if faults.get(Reorder) else [held, *messages]
-        if faults.strikes(Reorder):
-            self._swapped[stream] = messages.pop()
+        if stream in self._swapped:
+            held, _ = self._swapped.pop(stream)
+            return [*messages, held]
+        reorder = faults.get(Reorder)
+        if reorder and reorder.strikes():
+            self._swapped[stream] = (messages.pop(), reorder)
         return messages
 
     def _in_time(self, messages: list[Message], faults: Covering, now: float) -> list[Message]:
@@ -126,9 +130,12 @@ class Distortion:
             if due <= now:
                 on_time.append(message)
             else:
-                self._last_due[message.stream] = due
-                heapq.heappush(self._late, (due, next(self._order), message))
+                self._hold(message, due)
         return on_time
+
+    def _hold(self, message: Message, due: float) -> None:
+        self._last_due[message.stream] = due
+        heapq.heappush(self._late, (due, next(self._order), message))
 
 
 def _due(faults: Covering, now: float) -> float:

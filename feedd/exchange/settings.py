@@ -39,7 +39,7 @@ class ExchangeSettings:
     connects_max: int = 300
     connects_window: float = 300.0
     weight_per_minute: int = 6000
-    buffer_max: int = 4 * 1024 * 1024
+    buffer_max: int = 16 * 1024 * 1024
     """Bytes that a client may leave unread before it is cut."""
 
     def __post_init__(self) -> None:

@@ -271,10 +271,16 @@ class MetricsPage:
     def _rows_per_symbol(self) -> list[dict[Family, list[Row]]]:
         known = self._symbol_rows
         self._symbol_rows = {
-            session: known.get(session) or dict(_of_symbol(session))
+            session: self._still_right(session, known.get(session)) or dict(_of_symbol(session))
             for session in self._desk.sessions.values()
         }
         return list(self._symbol_rows.values())
+
+    def _still_right(
+        self, session: Session, rows: dict[Family, list[Row]] | None
+    ) -> dict[Family, list[Row]] | None:
+        # Another source may have brought a session streams that it had not known.
+        return rows if rows and len(rows[MESSAGES]) == len(session.lanes) else None
 
     def _interpreter_page(self, text_format: Format) -> str:
         if text_format is Format.OPEN_METRICS:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from feedd.binance.decode import Drifted
 from feedd.binance.payloads import Frame, Payload
+from feedd.binance.streams import Stream
 from feedd.core.gate import GateChange
 from feedd.core.session import Lane, Session
 from feedd.errors import DecodeError
@@ -58,6 +59,22 @@ class Intake:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def begin(self, streams: Iterable[Stream], measures_latency: bool) -> None:
+        """Begin anew with a source that delivers these streams."""
+        self.session.begin(streams, measures_latency, self._monotonic())
+        self.tell()
+        self._rearm()
+
+    def expect_next(self, seconds: float) -> None:
+        """Say that the next message is due only so many seconds after the newest: no silence until then."""
+        self.session.freshness.expected_after = seconds
+
+    def ended(self, detail: str) -> None:
+        """There is no more data: halt, and say why."""
+        log.warning("the data has ended", extra=fields(symbol=self.session.symbol, detail=detail))
+        self.session.ended(self._monotonic())
+        self.tell()
 
     def take(self, frame: Frame[Payload], raw: bytes, read_at: float) -> None:
         """Carry a decoded message, read at monotonic `read_at`, to the session and the outputs."""
@@ -133,6 +150,10 @@ class Intake:
         changes, self.session.gate.changes = self.session.gate.changes, []
         for change in changes:
             self._announce(self.session, change)
+
+    def _rearm(self) -> None:
+        self.stop()
+        self._arm()
 
     def _arm(self) -> None:
         deadline = self.session.deadline

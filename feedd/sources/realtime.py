@@ -12,7 +12,7 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import aiohttp
@@ -20,9 +20,8 @@ from aiohttp import WSMsgType
 
 from feedd.binance.decode import MAX_FRAME_BYTES, ControlReply, Decoder, Drifted, ServerShutdown
 from feedd.binance.endpoints import stream_url
-from feedd.binance.streams import Subscription
+from feedd.binance.streams import Stream, Subscription
 from feedd.core.backoff import Backoff
-from feedd.core.session import Session
 from feedd.errors import DecodeError, FeeddError
 from feedd.logs import fields
 from feedd.model import ConnectFailure, DisconnectReason, InvalidReason
@@ -100,16 +99,17 @@ class Feed:
         http: aiohttp.ClientSession,
         ws_url: str,
         intake: Intake,
+        streams: Iterable[Stream],
         *,
         monotonic: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        session = intake.session
+        subscriptions = [Subscription(intake.session.symbol, stream) for stream in streams]
         self._http = http
-        self._session = session
+        self._session = intake.session
         self._intake = intake
-        self._url = stream_url(ws_url, session.lanes)
-        self._decoder = _decoder_for(session)
+        self._url = stream_url(ws_url, (subscription.wire_name for subscription in subscriptions))
+        self._decoder = Decoder(subscriptions)
         self._backoff = Backoff()
         self._monotonic = monotonic
         self._chance = chance
@@ -266,7 +266,3 @@ async def _close(socket: Socket) -> None:
             await socket.close(code=aiohttp.WSCloseCode.GOING_AWAY)
     except TimeoutError:
         pass
-
-
-def _decoder_for(session: Session) -> Decoder:
-    return Decoder(Subscription(session.symbol, lane.stream) for lane in session.lanes.values())

@@ -14,7 +14,7 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 from tests.benchmarks.client_feedd import cpu_seconds, start_flood
 
 
-class Listener(WSListener):  # type: ignore[misc]  # picows is compiled
+class Listener(WSListener):
     """Decodes a message and takes its latency."""
 
     received = 0

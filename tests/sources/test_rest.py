@@ -1,0 +1,79 @@
+"""The venue's clock, asked of the embedded exchange."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from feedd.core.latency import VenueClock
+from feedd.errors import UnavailableError
+from feedd.exchange import Exchange, ExchangeSettings
+from feedd.sources import rest
+from feedd.sources.rest import SAMPLES, ClockKeeper, VenueTime
+
+
+@asynccontextmanager
+async def venue_time() -> AsyncIterator[tuple[Exchange, VenueTime]]:
+    async with Exchange(ExchangeSettings()) as exchange, aiohttp.ClientSession() as http:
+        yield exchange, VenueTime(http, exchange.rest_url)
+
+
+def clock() -> VenueClock:
+    return VenueClock(time.monotonic(), time.time())
+
+
+async def test_sample_brackets_the_venue_s_time_to_the_microsecond() -> None:
+    async with venue_time() as (_, venue):
+        before = time.time()
+        sample = await venue.sample()
+        assert before - 1e-5 <= sample.venue_time <= time.time() + 1e-5
+        assert 0.0 < sample.round_trip < 1.0
+
+
+async def test_skewed_venue_is_measured_within_the_stated_error() -> None:
+    async with venue_time() as (exchange, venue):
+        exchange.set_fault("clock_skew", ms=4000)
+        estimate = clock()
+        await ClockKeeper(venue, estimate).sync()
+        offset = estimate.offset_from_wall(time.monotonic(), time.time())
+        assert offset == pytest.approx(4.0, abs=estimate.error + 0.001)
+        assert exchange.seen.requests["time"] == SAMPLES
+
+
+@pytest.mark.parametrize("status", [418, 429, 503])
+async def test_unusable_answer_is_an_error_that_names_the_address(status: int) -> None:
+    async with venue_time() as (exchange, venue):
+        exchange.set_fault("rest_http", status=status)
+        with pytest.raises(UnavailableError, match=f"{exchange.rest_url}/api/v3/time"):
+            await venue.sample()
+
+
+async def test_absent_venue_is_an_error() -> None:
+    async with aiohttp.ClientSession() as http:
+        with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9"):
+            await VenueTime(http, "http://127.0.0.1:9").sample()
+
+
+async def test_keeper_asks_again_after_an_outage_and_when_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rest, "ASK_AGAIN_AFTER_SECONDS", 0.01)
+    async with venue_time() as (exchange, venue):
+        fault = exchange.set_fault("rest_http", status=500)
+        estimate = clock()
+        keeper = ClockKeeper(venue, estimate)
+        task = asyncio.create_task(keeper.run())
+        await exchange.seen.wait_until(lambda: exchange.seen.requests["time"] > 0, 5.0)
+        assert estimate.synced_at is None
+        exchange.clear_fault(fault)
+        await exchange.seen.wait_until(lambda: exchange.seen.requests["time"] > SAMPLES, 5.0)
+        exchange.set_fault("clock_skew", ms=-2000)
+        keeper.doubt()
+        async with asyncio.timeout(5.0):
+            while estimate.offset_from_wall(time.monotonic(), time.time()) > -1.9:  # noqa: ASYNC110  # a number
+                await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,179 @@
+"""The house's floors: a file imports only from below its own, and what decides never touches the world."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+PACKAGE = PROJECT / "feedd"
+
+FLOORS = (
+    ({"errors", "model", "streamnames", "envfile", "keys", "settings", "logs"},),
+    ({"binance"},),
+    ({"core"},),
+    ({"sources"}, {"outputs"}),
+    ({"daemon"},),
+    ({"cli", "__main__", "demo", "status"},),
+)
+"""From the ground up, the rooms of each floor. Files of one room may import each other, two rooms may not."""
+ROOMS = {name: (floor, room) for floor, rooms in enumerate(FLOORS) for room in rooms for name in room}
+APART = {"exchange": {"errors", "model"}, "client": {"errors"}}
+"""What stands beside the house, and all that it may import of it."""
+VISITORS = {"exchange": {"cli", "demo"}, "client": {"cli", "demo", "status"}}
+"""Who may import what stands apart."""
+
+PURE = FLOORS[0][0] - {"logs"} | {"binance", "core"}
+IMPURE_MODULES = {
+    "aiohttp", "asyncio", "logging", "os", "prometheus_client", "random", "secrets", "socket", "subprocess",
+    "threading", "time", "uvloop",
+}  # fmt: skip
+IMPURE_CALLS = {
+    "input", "now", "open", "print", "read_bytes", "read_text", "today", "utcnow", "write_bytes",
+    "write_text",
+}  # fmt: skip
+EXEMPT = ("settings", "load")
+"""The one function of the pure rooms that reads a file."""
+
+
+def complaints(module: str, source: str) -> list[str]:
+    """Return what a file does that its floor forbids. `module` is its name without the package's."""
+    tree = ast.parse(source)
+    room = module.partition(".")[0]
+    found = [] if room in ROOMS or room in APART else [f"{room} stands on no floor"]
+    for name in imported(tree):
+        if name.startswith("."):
+            found.append("imports relatively")
+        elif name == "feedd" or name.startswith("feedd."):
+            other = name.partition(".")[2].partition(".")[0]
+            if not may_import(room, other):
+                found.append(f"{room} imports {name}")
+        elif room in PURE and name.partition(".")[0] in IMPURE_MODULES:
+            found.append(f"{room} imports {name}")
+    if room in PURE:
+        found += [f"{room} calls {name}" for name in called(tree, room) if name in IMPURE_CALLS]
+    return found
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            name = "." * node.level + (node.module or "")
+            # `from feedd import x` fetches a room, unless x is something that the package itself says.
+            rooms = [alias.name for alias in node.names if alias.name in ROOMS or alias.name in APART]
+            yield from [f"feedd.{room}" for room in rooms] if name == "feedd" and rooms else [name]
+
+
+def may_import(room: str, other: str) -> bool:
+    if other in ("", room):
+        return True
+    if room in APART:
+        return other in APART[room]
+    if other in APART:
+        return room in VISITORS[other]
+    if room not in ROOMS or other not in ROOMS or (other == "logs" and room in PURE):
+        return False
+    return ROOMS[other][0] < ROOMS[room][0] or ROOMS[other][1] is ROOMS[room][1]
+
+
+def called(tree: ast.Module, room: str) -> Iterator[str]:
+    exempt = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and (room, node.name) == EXEMPT
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and id(node) not in exempt:
+            match node.func:
+                case ast.Name(id=name) | ast.Attribute(attr=name):
+                    yield name
+                case _:
+                    pass
+
+
+def modules(folder: Path) -> list[str]:
+    """Return the names of a folder's modules, as they are imported, without the package's name."""
+    paths = sorted(path.relative_to(PACKAGE).with_suffix("") for path in folder.rglob("*.py"))
+    return [".".join(path.parts) for path in paths]
+
+
+@pytest.mark.parametrize("module", [name for name in modules(PACKAGE) if name != "__init__"])
+def test_file_imports_only_from_below_its_floor(module: str) -> None:
+    source = (PACKAGE / module.replace(".", "/")).with_suffix(".py").read_text("utf-8")
+    assert complaints(module, source) == []
+
+
+@pytest.mark.parametrize(
+    "module",
+    [name for room in ("binance", "core") for name in modules(PACKAGE / room) if "__init__" not in name],
+)
+def test_module_that_decides_has_its_own_tests(module: str) -> None:
+    room, name = module.split(".")
+    assert (PROJECT / "tests" / room / f"test_{name}.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "complaint"),
+    [
+        ("model", "from feedd.binance.streams import Kind", "model imports feedd.binance.streams"),
+        ("binance.decode", "from feedd.core import gate", "binance imports feedd.core"),
+        ("core.gate", "import feedd.sources.realtime", "core imports feedd.sources.realtime"),
+        ("core.gate", "from feedd import outputs", "core imports feedd.outputs"),
+        ("core.gate", "from feedd import __version__, daemon", "core imports feedd.daemon"),
+        ("core.gate", "from feedd.logs import fields", "core imports feedd.logs"),
+        ("core.gate", "def late():\n    from feedd.cli import main", "core imports feedd.cli"),
+        ("core.gate", "if TYPE_CHECKING:\n    import feedd.daemon", "core imports feedd.daemon"),
+        ("core.gate", "from feedd.unheard_of import x", "core imports feedd.unheard_of"),
+        ("core.gate", "from .session import Session", "imports relatively"),
+        ("core.gate", "from . import session", "imports relatively"),
+        ("sources.rest", "from feedd.outputs.web import Web", "sources imports feedd.outputs.web"),
+        ("outputs.web", "import feedd.sources.rest", "outputs imports feedd.sources.rest"),
+        ("sources.rest", "from feedd.daemon import Daemon", "sources imports feedd.daemon"),
+        ("daemon", "from feedd.cli import main", "daemon imports feedd.cli"),
+        ("daemon", "from feedd.exchange import Exchange", "daemon imports feedd.exchange"),
+        ("exchange.server", "from feedd.settings import Venue", "exchange imports feedd.settings"),
+        ("exchange.server", "from feedd import client", "exchange imports feedd.client"),
+        ("client", "from feedd.model import Reason", "client imports feedd.model"),
+        ("core.gate", "from feedd.client import Gate", "core imports feedd.client"),
+        ("newcomer", "", "newcomer stands on no floor"),
+        ("core.gate", "import time", "core imports time"),
+        ("core.gate", "import asyncio.events as loop", "core imports asyncio.events"),
+        ("binance.decode", "from random import random", "binance imports random"),
+        ("settings", "import logging", "settings imports logging"),
+        ("core.gate", "from datetime import datetime\ndatetime.now()", "core calls now"),
+        ("core.gate", "def f(path):\n    return open(path)", "core calls open"),
+        ("envfile", "from pathlib import Path\nPath('x').read_text()", "envfile calls read_text"),
+        ("settings", "def save(path):\n    path.write_text('')", "settings calls write_text"),
+        ("core.gate", "def load(path):\n    return path.read_bytes()", "core calls read_bytes"),
+    ],
+)
+def test_trespass_is_found(module: str, source: str, complaint: str) -> None:
+    assert complaint in complaints(module, source)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("core.gate", "from feedd.settings import Settings\nfrom feedd.core.session import Session"),
+        ("core.gate", "from feedd import __version__"),
+        ("settings", "def load(path):\n    return path.read_bytes()"),
+        ("logs", "import logging"),
+        ("outputs.web", "import asyncio\nfrom feedd.logs import fields\nfrom feedd.core.desk import Desk"),
+        ("daemon", "from feedd import outputs, sources"),
+        ("__main__", "from feedd.cli import main"),
+        ("demo", "from feedd.exchange import Exchange"),
+        (
+            "exchange.server",
+            "import time\nfrom feedd.errors import FeeddError\nfrom feedd import __version__",
+        ),
+        ("client", "import asyncio\nfrom feedd.errors import FeeddError"),
+    ],
+)
+def test_what_a_floor_allows_is_no_trespass(module: str, source: str) -> None:
+    assert complaints(module, source) == []

@@ -1,0 +1,64 @@
+"""The status table: what a person reads at a glance."""
+
+from __future__ import annotations
+
+import time
+
+import aiohttp
+import pytest
+
+from feedd.core.desk import Desk
+from feedd.errors import UnavailableError
+from feedd.exchange import Exchange, ExchangeSettings
+from feedd.outputs.moment import Moment
+from feedd.outputs.views import status
+from feedd.settings import Settings
+from feedd.status import render, show_status
+from tests.running import SYMBOLS, running, settings_for
+
+
+def rendered(settings: Settings) -> str:
+    desk = Desk(settings, time.monotonic() - 90_061, time.time())
+    return render(status(desk, Moment.now()))
+
+
+def test_halted_symbol_shows_why() -> None:
+    lines = rendered(Settings(realtime=True, symbols=("BTCUSDT",))).splitlines()
+    assert lines[0].endswith("source realtime  up 1d 01:01:01  NOT READY")
+    assert lines[-2].split() == [
+        "SYMBOL", "GATE", "AGE", "CONNECTED", "MESSAGES", "MISSED", "P50", "P99", "HALTS", "WHY",
+    ]  # fmt: skip
+    assert lines[-1].startswith("BTCUSDT  halted")
+    assert lines[-1].endswith("starting")
+
+
+def test_static_source_and_kill_switch_are_said_loudly() -> None:
+    text = rendered(Settings(trading_halted=True))
+    assert "FLAG_REALTIME is off: static data, not production" in text
+    assert "KILL SWITCH is on" in text
+
+
+def test_unknown_latency_is_no_number() -> None:
+    assert " ?  " in rendered(Settings(realtime=True))
+
+
+async def test_running_daemon_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    async with (
+        Exchange(ExchangeSettings(symbols=SYMBOLS)) as exchange,
+        running(settings_for(exchange)) as feedd,
+    ):
+        await feedd.until_open()
+        assert await show_status(feedd.url, as_json=False, watch=False) == 0
+    printed = capsys.readouterr().out
+    assert printed.count(" open ") == len(SYMBOLS)
+
+
+async def test_address_where_no_daemon_answers_is_named() -> None:
+    with pytest.raises(UnavailableError, match=r"no daemon answers at http://127\.0\.0\.1:9"):
+        await show_status("http://127.0.0.1:9", as_json=False, watch=False)
+
+
+async def test_address_of_something_else_is_named() -> None:
+    async with Exchange(ExchangeSettings()) as exchange, aiohttp.ClientSession():
+        with pytest.raises(UnavailableError, match="404"):
+            await show_status(exchange.rest_url, as_json=True, watch=False)
