@@ -6,12 +6,12 @@ BIN := $(VENV)/bin
 # Real components that the tests talk to; installed only as root, only where missing.
 APT_PACKAGES := prometheus
 
-.PHONY: run test lint types unit soak bench lock clean system-packages
+.PHONY: run test lint types coverage unit soak bench lock clean system-packages
 
 run: $(VENV)/.run
 	$(BIN)/feedd demo
 
-test: lint types unit
+test: lint types coverage unit
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -19,6 +19,9 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+
+coverage: $(VENV)/.dev
+	$(BIN)/python -m tests.core_coverage
 
 unit: $(VENV)/.dev system-packages
 	$(BIN)/python -X dev -m pytest

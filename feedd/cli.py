@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -17,16 +16,16 @@ from pathlib import Path
 import uvloop
 
 from feedd import __version__, logs
-from feedd.daemon import Daemon
+from feedd.daemon import Daemon, log_findings
 from feedd.demo import run_demo
 from feedd.errors import FeeddError, SettingsError
 from feedd.exchange import ExchangeSettings, serve
-from feedd.settings import Resolved, describe, load
+from feedd.settings import Settings, describe, load
 from feedd.status import show_status
+from feedd.verbs import VERBS, carry_out
+from feedd.watch import Configuration
 
 FINE, FAILED, WRONG_USAGE = 0, 1, 2
-
-log = logging.getLogger(__name__)
 
 Work = Callable[[asyncio.Event], Awaitable[int]]
 
@@ -89,6 +88,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     exchange.set_defaults(command=_exchange)
 
+    for verb in VERBS:
+        command = commands.add_parser(verb.name, help=verb.help)
+        command.add_argument(
+            "--env-file", type=Path, metavar="FILE", required=True, help="the daemon's env-file"
+        )
+        command.add_argument(
+            "--timeout", type=float, default=5.0, help="seconds to wait for the daemon (default: %(default)s)"
+        )
+        command.set_defaults(command=_carry_out, verb=verb)
+
     demo = commands.add_parser("demo", help="run the embedded exchange and a daemon on loopback")
     demo.set_defaults(command=_demo)
     return parser
@@ -98,40 +107,35 @@ def _add_env_file(command: argparse.ArgumentParser) -> None:
     command.add_argument("--env-file", type=Path, metavar="FILE", help="settings, one KEY=value a line")
 
 
-def _resolved(arguments: argparse.Namespace) -> Resolved:
+def _configuration(arguments: argparse.Namespace) -> Configuration:
     given = {
         "FLAG_REALTIME": {"realtime": "1", "csv": "0"}.get(getattr(arguments, "source", None) or ""),
         "FEEDD_SYMBOLS": getattr(arguments, "symbols", None),
         "FEEDD_CSV_MINUTES": getattr(arguments, "minutes", None),
         "FEEDD_LISTEN": getattr(arguments, "listen", None),
     }
-    return load(
-        arguments.env_file, os.environ, {key: value for key, value in given.items() if value is not None}
-    )
+    stated = {key: value for key, value in given.items() if value is not None}
+    return Configuration(arguments.env_file, os.environ, stated)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    resolved = _resolved(arguments)
+    configuration = _configuration(arguments)
+    resolved, env_file = configuration.load()
     settings = resolved.settings
     logs.set_up(settings.log_level, settings.log_format)
-    _log_findings(resolved)
+    log_findings(resolved)
 
     async def work(stop: asyncio.Event) -> int:
-        await Daemon(settings).run(stop)
+        daemon = Daemon(settings, configuration=configuration, env_file=env_file)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.reload)
+        await daemon.run(stop)
         return FINE
 
     return _until_signalled(work)
 
 
-def _log_findings(resolved: Resolved) -> None:
-    for warning in resolved.warnings:
-        log.warning(warning)
-    for conflict in resolved.conflicts:
-        log.warning("%s", conflict)
-
-
 def _check(arguments: argparse.Namespace) -> int:
-    resolved = _resolved(arguments)
+    resolved, _ = _configuration(arguments).load()
     print("\n".join(describe(resolved)))
     for finding in (*resolved.warnings, *resolved.conflicts):
         print(f"warning: {finding}", file=sys.stderr)
@@ -143,6 +147,18 @@ def _status(arguments: argparse.Namespace) -> int:
         return asyncio.run(show_status(arguments.url, as_json=arguments.json, watch=arguments.watch))
     except KeyboardInterrupt:
         return FINE
+
+
+def _carry_out(arguments: argparse.Namespace) -> int:
+    path: Path = arguments.env_file
+    try:
+        listen = load(path, os.environ, {}).settings.listen
+    except SettingsError:
+        # A halt must not fail because something else in the file is wrong.
+        listen = Settings().listen
+        print(f"feedd: {path} has mistakes; asking the daemon at {listen}", file=sys.stderr)
+    asyncio.run(carry_out(arguments.verb, path, f"http://{listen}", arguments.timeout, print))
+    return FINE
 
 
 def _exchange(arguments: argparse.Namespace) -> int:

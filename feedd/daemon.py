@@ -1,13 +1,14 @@
 """The daemon: wires source, core and outputs together, and starts and stops them in a written order.
 
-Start: HTTP first, so that an operator can look from the first moment; then the clock and the feeds.
-Stop: feeds first, each with a close frame; then consumers and HTTP.
+Start: HTTP first, so that an operator can look from the first moment; then the clock and the feeds; then
+systemd is told. Stop: systemd is told; the feeds end, each with a close frame; then consumers and HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -15,19 +16,22 @@ from typing import Any
 
 import aiohttp
 
-from feedd import __version__
-from feedd.binance.endpoints import endpoints
+from feedd import __version__, logs
 from feedd.core.desk import Desk
+from feedd.core.flags import Verdict
 from feedd.core.gate import GateChange
 from feedd.core.session import Lane, Session
+from feedd.envfile import kill_switch_in
+from feedd.errors import SettingsError
+from feedd.feeds import Feeds
 from feedd.logs import fields
-from feedd.model import Reason
+from feedd.model import Reason, Source
 from feedd.outputs.gate_events import GateEvents
+from feedd.outputs.systemd import Notifier, keep_alive, status_line
 from feedd.outputs.web import Web
-from feedd.settings import Listen, Settings
-from feedd.sources.intake import Deliver, Intake
-from feedd.sources.realtime import Feed
-from feedd.sources.rest import ClockKeeper, VenueTime
+from feedd.settings import Listen, Resolved, Settings, differences
+from feedd.sources.intake import Deliver
+from feedd.watch import Configuration, EnvFileWatch
 
 log = logging.getLogger(__name__)
 
@@ -39,31 +43,55 @@ LOOP_LAG_SECONDS = 0.25
 class Daemon:
     """One feedd."""
 
-    def __init__(self, settings: Settings, deliver: Deliver | None = None) -> None:
-        """Prepare a daemon; `deliver` is called for every message that is handed on."""
+    def __init__(
+        self,
+        settings: Settings,
+        deliver: Deliver | None = None,
+        configuration: Configuration | None = None,
+        env_file: bytes = b"",
+    ) -> None:
+        """Prepare a daemon.
+
+        Args:
+            settings: what it starts with.
+            deliver: called for every message that is handed on.
+            configuration: where the settings come from; without an env-file they never change.
+            env_file: the env-file's content that `settings` was resolved from.
+        """
         self.desk = Desk(settings, time.monotonic(), time.time())
-        self._settings = settings
-        self._endpoints = endpoints(settings.venue, settings.ws_url, settings.rest_url)
         self._gate_events = GateEvents(self.desk)
         self._web = Web(self.desk, self._gate_events)
         self._deliver = deliver or _to_nobody
-        self._intakes = {
-            symbol: Intake(session, self._deliver, self._announce)
-            for symbol, session in self.desk.sessions.items()
-        }
-        self._clock_keeper: ClockKeeper | None = None
+        self._watch: EnvFileWatch | None = None
+        if configuration is not None and configuration.path is not None:
+            self._watch = EnvFileWatch(configuration, configuration.path, env_file)
+        self._notifier = Notifier.from_environ(os.environ)
+        self._feeds: Feeds | None = None
         self._listening: asyncio.Future[Listen] | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set. Raises OSError where the address can't be listened on."""
-        async with self._listen():
+        async with self._listen(), _http_client() as http, asyncio.TaskGroup() as tasks:
             self._log_start()
-            async with _http_client() as http, asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(work, name=name) for name, work in self._work(http)]
-                await stop.wait()
-                log.info("stopping")
-                for task in running:
-                    task.cancel()
+            self._feeds = Feeds(self.desk, http, tasks, self._deliver, self._announce)
+            await self._feeds.follow(self.desk.settings)
+            running = [tasks.create_task(work, name=name) for name, work in self._work(self._feeds)]
+            self._notifier.ready(status_line(self.desk))
+            await stop.wait()
+            log.info("stopping")
+            self._notifier.stopping()
+            await self._feeds.stop()
+            for task in running:
+                task.cancel()
+
+    def reload(self) -> None:
+        """Have the env-file read now, and latched halts let go: what an operator asks for by SIGHUP."""
+        self._notifier.reloading()
+        if self._watch is not None:
+            self._watch.ask()
+        else:
+            log.warning("there is no env-file to read; it was not given at the start")
+            self._rearm()
 
     async def listening(self) -> Listen:
         """Wait until the HTTP side answers; returns its address."""
@@ -76,39 +104,34 @@ class Daemon:
 
     @asynccontextmanager
     async def _listen(self) -> AsyncIterator[None]:
-        address = await self._web.start(self._settings.listen)
+        address = await self._web.start(self.desk.settings.listen)
         self._address().set_result(address)
         log.info("listening", extra=fields(url=f"http://{address}"))
         try:
             yield
         finally:
-            for intake in self._intakes.values():
-                intake.stop()
             await self._web.stop()
             log.info("stopped")
 
-    def _work(self, http: aiohttp.ClientSession) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+    def _work(self, feeds: Feeds) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         """Return what the daemon does all the time, each with a name."""
         work = [
             ("supervisor", self._supervise()),
             ("loop lag", self._measure_loop_lag()),
             ("gate heartbeat", self._gate_events.run()),
+            (
+                "systemd",
+                keep_alive(self._notifier, lambda: self.desk.progress_at, lambda: status_line(self.desk)),
+            ),
         ]
-        for intake in self._intakes.values():
-            intake.start()
-            intake.tell()
-        if self._settings.realtime:
-            self._clock_keeper = ClockKeeper(VenueTime(http, self._endpoints.rest_url), self.desk.clock)
-            work.append(("clock", self._clock_keeper.run()))
-            work += [
-                (f"feed {symbol}", Feed(http, self._endpoints.ws_urls[0], intake, self.desk.streams()).run())
-                for symbol, intake in self._intakes.items()
-            ]
+        if self._watch is not None:
+            work.append(("env-file", self._follow_env_file(self._watch, feeds)))
         return work
 
     async def _supervise(self) -> None:
         while True:
             self.desk.progress_at = time.monotonic()
+            self.desk.clock.follow_wall(time.monotonic(), time.time())
             await asyncio.sleep(SUPERVISE_SECONDS)
 
     async def _measure_loop_lag(self) -> None:
@@ -117,11 +140,78 @@ class Daemon:
             await asyncio.sleep(LOOP_LAG_SECONDS)
             self.desk.event_loop_lag.observe(time.monotonic() - due)
 
+    async def _follow_env_file(self, watch: EnvFileWatch, feeds: Feeds) -> None:
+        async for verdict, was_asked in watch.verdicts():
+            self._act_on_flags(verdict, watch, feeds)
+            if verdict.apply is not None:
+                await self._reload(verdict.apply, watch, feeds)
+            if was_asked:
+                self._rearm()
+                feeds.tell()
+                self._notifier.ready(status_line(self.desk))
+
+    def _act_on_flags(self, verdict: Verdict, watch: EnvFileWatch, feeds: Feeds) -> None:
+        now = time.monotonic()
+        if verdict.halt and not self.desk.kill_switch:
+            log.warning("the kill switch stands in the env-file: trading is halted in every symbol")
+            self.desk.set_kill_switch(True, now)
+        if verdict.unreadable != self.desk.flags_unreadable:
+            if verdict.unreadable:
+                log.error(
+                    "the env-file can't be read: trading is halted in every symbol",
+                    extra=fields(path=watch.path),
+                )
+            else:
+                log.info("the env-file can be read again", extra=fields(path=watch.path))
+            self.desk.set_flags_unreadable(verdict.unreadable, now)
+        feeds.tell()
+
+    async def _reload(self, raw: bytes, watch: EnvFileWatch, feeds: Feeds) -> None:
+        """Use a content of the env-file; of one with mistakes only a kill switch counts."""
+        try:
+            resolved = watch.resolve(raw)
+        except SettingsError as error:
+            self.desk.last_reload_successful = False
+            for problem in error.problems:
+                log.error("the env-file is wrong; the last good settings stay", extra=fields(problem=problem))
+            self._act_on_flags(Verdict(halt=kill_switch_in(raw)), watch, feeds)
+            return
+        await self._use(resolved, feeds)
+        self.desk.last_reload_successful = True
+        self.desk.last_reload_success_at = time.monotonic()
+
+    async def _use(self, resolved: Resolved, feeds: Feeds) -> None:
+        old, new = self.desk.settings, resolved.settings
+        changes = differences(old, new)
+        for change in changes:
+            if change.is_live:
+                log.info("setting changed", extra=fields(key=change.key, old=change.old, new=change.new))
+            else:
+                log.warning(
+                    "setting needs a restart to change",
+                    extra=fields(key=change.key, old=change.old, new=change.new),
+                )
+        log_findings(resolved)
+        if (old.log_level, old.log_format) != (new.log_level, new.log_format):
+            logs.set_up(new.log_level, new.log_format)
+        await feeds.follow(new)
+        if old.realtime != new.realtime:
+            self._log_source()
+        if (old.realtime, old.symbols) != (new.realtime, new.symbols):
+            self._gate_events.state_changed()
+        log.info("env-file read", extra=fields(changes=len(changes)))
+
+    def _rearm(self) -> None:
+        for symbol, reasons in self.desk.rearm(time.monotonic()).items():
+            log.warning(
+                "a latched halt can't be lifted while its causes last",
+                extra=fields(symbol=symbol, reasons=reasons),
+            )
+
     def _announce(self, session: Session, change: GateChange) -> None:
         """Tell of a change at a gate: the log, the listeners, and the clock if latency is in doubt."""
-        closed = bool(change.added)
         log.log(
-            logging.WARNING if closed else logging.INFO,
+            logging.WARNING if change.added else logging.INFO,
             "trading halted" if change.halted else "trading open",
             extra=fields(
                 symbol=session.symbol,
@@ -131,11 +221,11 @@ class Daemon:
             ),
         )
         self._gate_events.gate_changed(session, change)
-        if Reason.LATENCY in change.added and self._clock_keeper is not None:
-            self._clock_keeper.doubt()
+        if Reason.LATENCY in change.added and self._feeds is not None:
+            self._feeds.doubt_clock()
 
     def _log_start(self) -> None:
-        settings = self._settings
+        settings = self.desk.settings
         log.info(
             "started",
             extra=fields(
@@ -144,11 +234,23 @@ class Daemon:
                 venue=settings.venue,
                 symbols=settings.symbols,
                 streams=settings.streams,
-                ws_url=self._endpoints.ws_urls[0],
             ),
         )
-        if self.desk.kill_switch:
-            log.warning("the kill switch is on: trading is halted in every symbol")
+        self._log_source()
+
+    def _log_source(self) -> None:
+        if self.desk.source is Source.REALTIME:
+            log.info("source is REALTIME: live market data")
+        else:
+            log.warning(
+                "source is STATIC: recorded data, not production; only who asks for it may trade on it"
+            )
+
+
+def log_findings(resolved: Resolved) -> None:
+    """Log what an operator must see of how the settings came about."""
+    for finding in (*resolved.warnings, *resolved.conflicts):
+        log.warning("%s", finding)
 
 
 def _to_nobody(lane: Lane, raw: bytes) -> None:

@@ -45,11 +45,17 @@ class DecodeError(FeeddError):
     """Bytes that can't be trusted as a message: `reason` is the metric's label, the text says where."""
 
     def __init__(self, reason: InvalidReason, detail: str, stream: str | None = None) -> None:
+        detail = _shortened(detail)
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
-        self.stream = stream
+        self.stream = None if stream is None else _shortened(stream)
         """The stream's wire name where it could be read, else None."""
+
+
+def _shortened(text: str) -> str:
+    """Return what fits a log line: the text may quote a frame of megabytes."""
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 class UnavailableError(FeeddError):

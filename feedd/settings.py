@@ -170,12 +170,16 @@ def load(path: Path | None, environ: Mapping[str, str], arguments: Mapping[str, 
     """Read the env-file, if there is one, and resolve. Raises SettingsError, also for an unreadable file."""
     if path is None:
         return resolve(None, environ, arguments)
+    return resolve(parse_env_file(read_env_file(path), str(path)), environ, arguments)
+
+
+def read_env_file(path: Path) -> bytes:
+    """Return the file's content. Raises SettingsError where it can't be read."""
     try:
-        raw = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         found = f"that it cannot be read: {error.strerror}"
         raise SettingsError((Problem(str(path), "env-file", found, "a readable file"),)) from error
-    return resolve(parse_env_file(raw, str(path)), environ, arguments)
 
 
 def resolve(file: EnvFile | None, environ: Mapping[str, str], arguments: Mapping[str, str]) -> Resolved:
@@ -337,7 +341,7 @@ def _warnings(settings: Settings, values: Iterable[_Value]) -> Iterator[str]:
     if not settings.realtime:
         yield "FLAG_REALTIME is off: static CSV data, not production; no price here is the market's"
         if settings.csv_path is None:
-            yield "FEEDD_CSV_PATH is not set: without data no symbol ever leaves the state `starting`"
+            yield "FEEDD_CSV_PATH is not set: only the sample that feedd ships (SPY, QQQ) can be played"
     for item in filter(_is_halt, values):
         given = item.given
         clear = given.text.lower() in CLEAR_YES

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,6 +18,7 @@ from feedd.daemon import Daemon
 from feedd.exchange import Exchange
 from feedd.settings import Settings, resolve
 from feedd.sources.intake import Deliver
+from feedd.watch import Configuration
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 STALE_AFTER = 1.0
@@ -132,8 +134,22 @@ class Running:
 @asynccontextmanager
 async def running(settings: Settings, deliver: Deliver | None = None) -> AsyncIterator[Running]:
     """Run a daemon with these settings."""
+    async with _running(Daemon(settings, deliver)) as feedd:
+        yield feedd
+
+
+@asynccontextmanager
+async def running_on(env_file: Path, **environ: str) -> AsyncIterator[Running]:
+    """Run a daemon that follows an env-file."""
+    configuration = Configuration(env_file, environ, {})
+    resolved, raw = configuration.load()
+    async with _running(Daemon(resolved.settings, configuration=configuration, env_file=raw)) as feedd:
+        yield feedd
+
+
+@asynccontextmanager
+async def _running(daemon: Daemon) -> AsyncIterator[Running]:
     stop = asyncio.Event()
-    daemon = Daemon(settings, deliver)
     task = asyncio.create_task(daemon.run(stop))
     address = asyncio.create_task(daemon.listening())
     await asyncio.wait({task, address}, return_when=asyncio.FIRST_COMPLETED)

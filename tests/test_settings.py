@@ -694,7 +694,7 @@ def test_halt_is_explained(
 
 
 OFF = "FLAG_REALTIME is off: static CSV data, not production; no price here is the market's"
-NO_CSV = "FEEDD_CSV_PATH is not set: without data no symbol ever leaves the state `starting`"
+NO_CSV = "FEEDD_CSV_PATH is not set: only the sample that feedd ships (SPY, QQQ) can be played"
 
 
 @pytest.mark.parametrize(

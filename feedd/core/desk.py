@@ -43,11 +43,30 @@ class Desk:
         self.connect_attempts_left = settings.connect_budget
         self.progress_at = now
         """When the supervisor last found every task of the daemon at work."""
-        self.sessions = {
-            symbol: Session(symbol, self.streams(), self._limits(symbol), self.clock, now)
-            for symbol in settings.symbols
-        }
+        self.sessions = {symbol: self._session(symbol, now) for symbol in settings.symbols}
         self.set_kill_switch(settings.trading_halted, now)
+
+    def follow(self, settings: Settings, now: float) -> None:
+        """Take other settings: symbols come and go, thresholds move, what stays keeps its state."""
+        self.settings = settings
+        self.source = Source.REALTIME if settings.realtime else Source.STATIC
+        known = self.sessions
+        self.sessions = {
+            symbol: known.get(symbol) or self._session(symbol, now) for symbol in settings.symbols
+        }
+        for symbol, session in self.sessions.items():
+            session.follow(self._limits(symbol), now)
+        self.set_kill_switch(settings.trading_halted, now)
+        self.set_flags_unreadable(self.flags_unreadable, now)
+
+    def rearm(self, now: float) -> dict[str, tuple[Reason, ...]]:
+        """Lift latched halts. Returns the symbols where that was refused, and what forbids it."""
+        blocking = {
+            symbol: session.gate.rearm(now)
+            for symbol, session in self.sessions.items()
+            if Reason.LATCHED in session.gate.active
+        }
+        return {symbol: reasons for symbol, reasons in blocking.items() if reasons}
 
     def set_kill_switch(self, active: bool, now: float) -> None:
         """Halt every symbol, or take that halt back."""
@@ -80,6 +99,9 @@ class Desk:
     def streams(self) -> tuple[Stream, ...]:
         """Return the streams that the live feed of a symbol is made of."""
         return tuple(parse_stream(name) for name in self.settings.streams)
+
+    def _session(self, symbol: str, now: float) -> Session:
+        return Session(symbol, self.streams(), self._limits(symbol), self.clock, now)
 
     def _limits(self, symbol: str) -> Limits:
         settings = self.settings

@@ -1,7 +1,8 @@
 """When a change of the env-file acts.
 
 A kill switch acts at first sight, wherever it stands in the file. Everything else acts once the content has
-been still for a while, so that a half-saved file changes nothing. A file that can't be read for a second halts.
+been still for a while, so that a half-saved file changes nothing. A file that can't be read for a second
+halts.
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ class FlagFile:
         """Judge what the file holds now; None where it could not be read at all."""
         if raw is None or not is_legible(raw):
             return self._look_at_nothing(raw, now)
-        self._unreadable_since = None
-        if raw != self._seen:
+        if raw != self._seen or self._unreadable_since is not None:
             self._seen = raw
             self._changed_at = now
+            self._unreadable_since = None
         if not self._is_news:
             return Verdict()
-        if now - self._changed_at >= STILL_SECONDS:
+        if now >= self._changed_at + STILL_SECONDS:
             return self._use(raw)
         return Verdict(halt=self._halts(raw))
 
@@ -94,5 +95,5 @@ class FlagFile:
             self._unreadable_since = now
         return Verdict(
             halt=raw is not None and self._halts(raw),
-            unreadable=now - self._unreadable_since >= UNREADABLE_SECONDS,
+            unreadable=now >= self._unreadable_since + UNREADABLE_SECONDS,
         )

@@ -83,6 +83,13 @@ class Gate:
         if reason in PROMPT and reason in self.active and self._data_is_good():
             self._change(now, removed=[reason])
 
+    def follow(self, resume_after: float, policy: ResumePolicy, now: float) -> None:
+        """Take other settings. A halt that latched is let go where halts no longer latch."""
+        self.resume_after = resume_after
+        self.policy = policy
+        if policy is ResumePolicy.AUTO and Reason.LATCHED in self.active:
+            self._change(now, removed=[Reason.LATCHED])
+
     def restart(self, now: float) -> None:
         """Another source begins: what was found in the old data is over, the new must prove itself."""
         self.causes -= LATCHING

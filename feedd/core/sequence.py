@@ -197,18 +197,19 @@ class EventTimeSequence(_Rising):
 
     def __init__(self) -> None:
         super().__init__(EVENT_TIMES_REMEMBERED)
-        self._newest: deque[Payload] = deque(maxlen=EVENT_TIMES_REMEMBERED)
-        """The messages that share the newest event time."""
+        self._newest: tuple[Payload, ...] = ()
+        """The last messages that share the newest event time."""
 
     def admit(self, payload: Kline | MiniTicker | Ticker | WindowTicker | AveragePrice) -> bool:
         if payload.event_time != self._last:
             if not self._admit(payload.event_time):
                 return False
-            self._newest.clear()
+            self._newest = (payload,)
         elif payload in self._newest:
             self.duplicates += 1
             return False
-        self._newest.append(payload)
+        else:
+            self._newest = (*self._newest[1 - EVENT_TIMES_REMEMBERED :], payload)
         return True
 
 

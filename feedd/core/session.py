@@ -97,6 +97,12 @@ class Session:
         """When `tick` must be called next; None while only a message can change anything."""
         return None if Reason.STALE in self.gate.causes else self.freshness.deadline
 
+    def follow(self, limits: Limits, now: float) -> None:
+        """Take other thresholds."""
+        self.freshness.limit = limits.stale_after
+        self._latency_rule.limit = limits.latency
+        self.gate.follow(limits.resume_after, limits.resume, now)
+
     def begin(self, streams: Iterable[Stream], measures_latency: bool, now: float) -> None:
         """Begin anew with a source that delivers these streams; the counts stay.
 

@@ -74,9 +74,13 @@ class Book:
 
     def restart_ids(self) -> None:
         """Number the next change 1."""
-        self.update_id = 0
+        self.skip_ids(-self.update_id)
+
+    def skip_ids(self, count: int) -> None:
+        """Let changes go by that nobody hears of."""
+        self.update_id += count
         for changes in self._followers:
-            changes.first = 1
+            changes.first = self.update_id + 1
             changes.bids.clear()
             changes.asks.clear()
 

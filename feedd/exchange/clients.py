@@ -1,6 +1,6 @@
 """The clients on stream connections: lets them in, hears them, holds them to the rules, and ends them.
 
-What it can't do by itself is decide what is told to them: that comes in through `publish`.
+What is told to them is for others to know; it comes in through `publish` and goes out with `flush`.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ class HttpSide:
         return _json(reply.body, reply.status, headers)
 
     def _failure(self, request: web.Request) -> web.Response | None:
-        symbols = [symbol for symbol in self._exchange.symbols if symbol in request.query_string]
+        named = request.query.get("symbol", ""), request.query.get("symbols", "")
+        symbols = [each for each in self._exchange.symbols if each == named[0] or f'"{each}"' in named[1]]
         if rest := self._exchange.faults.find(faults.RestHttp, symbols):
             rest.hit += 1
             return error_page(rest.kind.status, rest.kind.retry_after)

@@ -32,6 +32,8 @@ NOBODY: Watched = {}
 
 _NEVER = sys.maxsize
 _KEPT_AWAKE = 600 * SECOND
+# After a suspend, or when the clock was set, the market goes on from there: nobody wants hours at one go.
+_LEAP = 60 * SECOND
 # What REST can still be asked for: per symbol, and together so that a thousand symbols fit in memory.
 _HISTORY_PER_SYMBOL = 100_000
 _HISTORY_TOGETHER = 500_000
@@ -85,20 +87,24 @@ class SymbolMarket:
         self.venue.now = max(self.venue.now, now)
         return messages
 
-    def sleep_until(self, now: int) -> None:
+    def leap(self, now: int) -> None:
         """Skip the time up to `now`: the ids move on, what happened is forgotten."""
-        trades = int((now - self.venue.now) * self._rate / SECOND)
+        trades = int(max(now - self.venue.now, 0) * self._rate / SECOND)
         self._trade_id += trades
         self._aggregate_id += int(trades / _MEAN_FILLS)
-        self.venue.book.update_id += 2 * trades
+        self.venue.book.skip_ids(2 * trades)
         self.venue.now = self._next_order = now
-        self.venue.forget()
         self._schedule_order()
+        self._forget()
+        self.watch(self._watched)
 
     def restart_ids(self) -> None:
         """Number the next trade, aggregate and book update 1, as a wiped venue does."""
         self._trade_id = self._aggregate_id = 0
         self.venue.book.restart_ids()
+        self._forget()
+
+    def _forget(self) -> None:
         self.venue.forget()
         for feed in self._feeds.values():
             feed.forget()
@@ -164,6 +170,7 @@ class Market:
         self._awake: dict[str, int] = {}
         """When each symbol that runs may go to sleep."""
         self._changes: dict[str, Watched] = {}
+        self._now: int | None = None
 
     def watch(self, symbol: str, watched: Watched) -> None:
         """Say which of a symbol's streams are listened to once the market is next advanced."""
@@ -171,6 +178,10 @@ class Market:
 
     def advance(self, now: int) -> list[Message]:
         """Let every symbol that runs run up to `now`; return what was said since the last time."""
+        if self._now is not None and abs(now - self._now) > _LEAP:
+            for symbol in self._awake:
+                self._made[symbol].leap(now)
+        self._now = now
         messages: list[Message] = []
         for symbol in self._awake:
             messages += self._made[symbol].advance(now)
@@ -209,7 +220,7 @@ class Market:
             market = SymbolMarket(symbol, self._seed, self._rate, now, self._history)
             self._made[symbol] = market
         elif symbol not in self._awake:
-            market.sleep_until(now)
+            market.leap(now)
         self._awake.setdefault(symbol, now + _KEPT_AWAKE)
         return market
 

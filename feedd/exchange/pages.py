@@ -6,6 +6,8 @@ import dataclasses
 import math
 from typing import Any
 
+import orjson
+
 from feedd import __version__
 from feedd.exchange.board import AnyFault, expectation
 from feedd.exchange.faults import KINDS, Kind
@@ -32,9 +34,19 @@ def front_page(symbols: tuple[str, ...], endpoints: tuple[str, ...]) -> str:
         '  POST /faults                {"fault": "mute", "symbol": "BTCUSDT", "seconds": 30}',
         "  DELETE /faults[/<id>]       end all or one of them",
         "",
-        *(f"  {name:<16}{summary(kind)}" for name, kind in KINDS.items()),
+        *(line for kind in KINDS.values() for line in _help(kind)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _help(kind: type[Kind]) -> list[str]:
+    lines = [f"  {kind.name:<16}{summary(kind)}"]
+    for field in dataclasses.fields(kind):
+        default = (
+            "" if field.default is dataclasses.MISSING else f", else {orjson.dumps(field.default).decode()}"
+        )
+        lines.append(f"  {'':<16}  {field.name}: {expectation(kind, field.name)}{default}")
+    return lines
 
 
 def summary(kind: type[Kind]) -> str:

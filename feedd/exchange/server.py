@@ -6,7 +6,6 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -93,15 +92,18 @@ class Exchange:
         await self._clients.stop()
         await self._runner.cleanup()
         if self._driver is not None:
-            with suppress(asyncio.CancelledError):
-                await self._driver
+            await asyncio.wait({self._driver})
+            if not self._driver.cancelled():
+                self._driver.result()
 
     async def run_until(self, stop: asyncio.Event) -> None:
         """Run until told to stop, or until a bug ends the market, which `stop` then raises."""
         assert self._driver is not None
         told = asyncio.create_task(stop.wait())
-        await asyncio.wait({told, self._driver}, return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
+        try:
+            await asyncio.wait({told, self._driver}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            told.cancel()
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -50,10 +50,6 @@ class Intake:
         self._samples_logged = 0
         self._unknown_fields_logged: set[str] = set()
 
-    def start(self) -> None:
-        """Begin to watch the session's deadline."""
-        self._arm()
-
     def stop(self) -> None:
         """Stop watching."""
         if self._timer is not None:
@@ -64,11 +60,14 @@ class Intake:
         """Begin anew with a source that delivers these streams."""
         self.session.begin(streams, measures_latency, self._monotonic())
         self.tell()
-        self._rearm()
+        self.rearm()
 
     def expect_next(self, seconds: float) -> None:
         """Say that the next message is due only so many seconds after the newest: no silence until then."""
+        shrinks = seconds < self.session.freshness.expected_after
         self.session.freshness.expected_after = seconds
+        if shrinks:
+            self.rearm()  # a timer only looks later by itself, never earlier
 
     def ended(self, detail: str) -> None:
         """There is no more data: halt, and say why."""
@@ -151,7 +150,8 @@ class Intake:
         for change in changes:
             self._announce(self.session, change)
 
-    def _rearm(self) -> None:
+    def rearm(self) -> None:
+        """Look at the session's deadline anew: a threshold may have moved."""
         self.stop()
         self._arm()
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import orjson
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from feedd.binance.decode import ControlReply, Decoder, Drifted, Message, ServerShutdown
@@ -473,9 +473,11 @@ JSON = st.recursive(
     ),
     max_leaves=20,
 )
+thorough = settings(max_examples=250)
 FRAMES = st.sampled_from([make(stream) for stream in STREAMS for make in (raw, combined)])
 
 
+@thorough
 @given(st.binary())
 @example(b"")
 @example(b"\xef\xbb\xbf{}")
@@ -484,17 +486,20 @@ def test_any_bytes_are_decoded_or_refused(frame: bytes) -> None:
     check(frame)
 
 
+@thorough
 @given(JSON)
 def test_any_json_is_decoded_or_refused(content: object) -> None:
     check(json.dumps(content).encode())
     check(json.dumps(content, ensure_ascii=False).encode(errors="surrogatepass"))
 
 
+@thorough
 @given(st.sampled_from(STREAMS), JSON)
 def test_any_content_of_a_stream_is_decoded_or_refused(stream: str, content: object) -> None:
     check(json.dumps({"stream": f"btcusdt@{stream}", "data": content}, separators=(",", ":")).encode())
 
 
+@thorough
 @given(st.sampled_from(STREAMS), st.booleans(), st.data())
 def test_any_change_of_a_field_is_decoded_or_refused(stream: str, whole: bool, drawn: st.DataObject) -> None:
     content = payload(stream)
@@ -520,11 +525,13 @@ def mutated(frame: bytes, drawn: st.DataObject) -> bytes:
     return frame
 
 
+@thorough
 @given(FRAMES, st.data())
 def test_any_damage_to_a_frame_is_decoded_or_refused(frame: bytes, drawn: st.DataObject) -> None:
     check(mutated(frame, drawn))
 
 
+@thorough
 @given(FRAMES, FRAMES, st.data())
 def test_any_two_frames_run_together_are_decoded_or_refused(
     one: bytes, other: bytes, drawn: st.DataObject
@@ -532,6 +539,7 @@ def test_any_two_frames_run_together_are_decoded_or_refused(
     check(one[: drawn.draw(st.integers(0, len(one)))] + other[drawn.draw(st.integers(0, len(other))) :])
 
 
+@thorough
 @given(st.sampled_from(STREAMS), st.sampled_from(STREAMS), st.sampled_from(("stream", "data", "e", "s", "E")))
 def test_any_repeated_key_is_decoded_or_refused(stream: str, other: str, key: str) -> None:
     for value in (f'"btcusdt@{other}"', raw(other).decode(), f'"{payload(other).get("e")}"', "1"):
@@ -572,6 +580,7 @@ def test_recorded_session_is_decoded_to_the_last_message() -> None:
 
 
 @recorded
+@thorough
 @given(st.sampled_from(recorded_frames() or [b""]), st.data())
 def test_any_damage_to_a_recorded_frame_is_decoded_or_refused(frame: bytes, drawn: st.DataObject) -> None:
     check(mutated(frame, drawn), Decoder(RECORDED.values()), RECORDED)

@@ -23,5 +23,6 @@ def replayed(changes: Iterable[GateChange]) -> set[Reason]:
 
 
 def became_active(changes: Iterable[GateChange]) -> Counter[Reason]:
-    """Count how often each reason became active."""
-    return Counter(reason for change in changes for reason in change.added)
+    """Count how often each reason became active; `starting` never counts."""
+    added = (reason for change in changes for reason in change.added)
+    return Counter(reason for reason in added if reason is not Reason.STARTING)

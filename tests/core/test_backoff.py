@@ -25,6 +25,11 @@ def test_each_attempt_waits_twice_as_long_until_the_longest() -> None:
     assert [backoff.delay(chance=0.0) for _ in range(8)] == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
 
 
+def test_years_of_attempts_stay_at_the_longest_delay() -> None:
+    backoff = Backoff(first=0.5, longest=30.0)
+    assert [backoff.delay(chance=0.0) for _ in range(2_000)][-1] == 15.0
+
+
 def test_symbols_that_failed_together_are_spread_even_at_the_longest_delay() -> None:
     first, second = Backoff(first=30.0, longest=30.0), Backoff(first=30.0, longest=30.0)
     assert (first.delay(chance=0.0), second.delay(chance=0.5)) == (15.0, 22.5)

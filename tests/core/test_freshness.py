@@ -34,8 +34,18 @@ def test_message_at_time_zero_counts_as_one() -> None:
 def test_restart_forgets_what_came_before() -> None:
     freshness = Freshness(limit=10.0, now=100.0)
     freshness.seen(now=107.0)
+    freshness.expected_after = 30.0
     freshness.restart(now=200.0)
     assert (freshness.last_at, freshness.age(now=201.0), freshness.deadline) == (None, 1.0, 210.0)
+
+
+def test_silence_that_was_announced_is_not_held_against_the_feed() -> None:
+    freshness = Freshness(limit=10.0, now=100.0)
+    freshness.seen(now=107.0)
+    freshness.expected_after = 30.0
+    assert (freshness.deadline, freshness.age(now=140.0)) == (147.0, 33.0)
+    assert not freshness.is_stale(now=146.999)
+    assert freshness.is_stale(now=147.0)
 
 
 def test_changed_limit_counts_at_once() -> None:

@@ -250,6 +250,33 @@ def test_re_arm_of_an_open_gate_changes_nothing() -> None:
     assert (gate.rearm(2.0), gate.changes) == ((), [])
 
 
+def test_policy_that_latches_no_more_lets_a_latched_halt_go() -> None:
+    gate = open_gate(ResumePolicy.MANUAL)
+    gate.trip(Reason.STALE, 2.0)
+    gate.follow(2.0, ResumePolicy.AUTO, 3.0)
+    assert (gate.reasons, gate.resume_after) == ((Reason.STALE,), 2.0)
+    gate.clear(Reason.STALE, 4.0)
+    gate.good(4.0)
+    gate.good(6.0)
+    assert not gate.halted
+
+
+def test_policy_that_still_latches_keeps_a_latched_halt() -> None:
+    gate = open_gate(ResumePolicy.MANUAL)
+    gate.trip(Reason.STALE, 2.0)
+    gate.follow(RESUME_AFTER, ResumePolicy.MANUAL, 3.0)
+    assert gate.reasons == (Reason.STALE, Reason.LATCHED)
+
+
+@pytest.mark.parametrize("policy", ResumePolicy)
+def test_other_policy_tells_nothing_at_an_open_gate(policy: ResumePolicy) -> None:
+    gate = open_gate()
+    gate.follow(RESUME_AFTER, policy, 3.0)
+    gate.trip(Reason.STALE, 4.0)
+    assert [change.at for change in gate.changes] == [4.0]
+    assert (Reason.LATCHED in gate.active) is (policy is ResumePolicy.MANUAL)
+
+
 def test_each_latch_is_told_and_counted_once() -> None:
     gate = open_gate(ResumePolicy.MANUAL)
     gate.trip(Reason.STALE, 2.0)
@@ -259,6 +286,39 @@ def test_each_latch_is_told_and_counted_once() -> None:
         (Reason.DISCONNECTED,),
     ]
     assert gate.halts[Reason.LATCHED] == 1
+
+
+def test_restart_of_an_open_gate_waits_for_the_first_message() -> None:
+    gate = open_gate()
+    gate.restart(2.0)
+    assert (gate.reasons, gate.since, gate.halts[Reason.STARTING]) == ((Reason.STARTING,), 2.0, 0)
+    gate.good(3.0)
+    assert not gate.halted
+
+
+def test_restart_of_a_new_gate_changes_nothing() -> None:
+    gate = fresh_gate()
+    gate.restart(2.0)
+    assert (gate.changes, gate.active) == ([], {Reason.STARTING: 0.0})
+
+
+@pytest.mark.parametrize("reason", sorted(LATCHING))
+def test_restart_ends_what_the_old_data_showed_without_opening(reason: Reason) -> None:
+    gate = open_gate()
+    gate.trip(reason, 2.0)
+    gate.restart(3.0)
+    assert gate.changes[1:] == [GateChange(3.0, (Reason.STARTING,), (reason,), (Reason.STARTING,))]
+    assert (gate.causes, gate.since) == (set(), 2.0)
+
+
+def test_restart_keeps_what_a_person_decided() -> None:
+    gate = open_gate(ResumePolicy.MANUAL)
+    for reason in (Reason.KILL_SWITCH, Reason.FLAGS_UNREADABLE, Reason.STALE):
+        gate.trip(reason, 2.0)
+    gate.restart(3.0)
+    kept = {Reason.KILL_SWITCH, Reason.FLAGS_UNREADABLE}
+    assert gate.causes == kept
+    assert set(gate.reasons) == kept | {Reason.LATCHED, Reason.STARTING}
 
 
 class GateMachine(RuleBasedStateMachine):
@@ -275,9 +335,10 @@ class GateMachine(RuleBasedStateMachine):
 
     @rule(policy=st.sampled_from(ResumePolicy))
     def choose_policy(self, policy: ResumePolicy) -> None:
-        self.gate.policy = policy
+        self.gate.follow(RESUME_AFTER, policy, self.now)
+        assert self.removed() <= {Reason.LATCHED}
 
-    @rule(seconds=st.sampled_from((0.001, 1.0, RESUME_AFTER - 1.0, RESUME_AFTER, 60.0)))
+    @rule(seconds=st.sampled_from((0.125, 1.0, RESUME_AFTER - 0.125, RESUME_AFTER, 60.0)))
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
@@ -301,6 +362,14 @@ class GateMachine(RuleBasedStateMachine):
         self.gate.bad()
         self.goods.clear()
         assert self.removed() == set()
+
+    @rule()
+    def restart(self) -> None:
+        self.gate.restart(self.now)
+        self.causes -= LATCHING
+        self.goods.clear()
+        assert self.removed() <= LATCHING
+        assert Reason.STARTING in self.gate.active
 
     @rule()
     def began(self) -> None:
@@ -342,7 +411,6 @@ class GateMachine(RuleBasedStateMachine):
     def changes_tell_the_whole_story(self) -> None:
         assert replayed(self.gate.changes) == self.gate.active.keys() == set(self.gate.reasons)
         assert became_active(self.gate.changes) == Counter(self.gate.halts)
-        assert self.gate.halts[Reason.STARTING] == 0
 
     def teardown(self) -> None:
         # Nothing keeps a gate closed for ever once its causes are gone and a person has re-armed it.

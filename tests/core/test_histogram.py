@@ -55,6 +55,13 @@ def test_quantile_interpolates_within_its_bucket(share: float, expected: float) 
     assert histogram.quantile(share) == expected
 
 
+def test_quantile_at_the_end_of_a_bucket_is_its_bound_whatever_follows() -> None:
+    histogram = Histogram([1.0, 2.0, 4.0])
+    histogram.observe(0.5)
+    histogram.observe(3.0)
+    assert histogram.quantile(0.5) == 1.0
+
+
 @given(st.lists(SECONDS, max_size=200))
 def test_any_observations_are_all_counted(observed: list[float]) -> None:
     histogram = Histogram(LATENCY_BOUNDS)

@@ -158,6 +158,12 @@ def test_new_beginning_forgets_the_holes() -> None:
     assert counts(sequence) == (0, 2, 9 + 1_003, 1)
 
 
+def test_hole_of_before_a_new_beginning_cannot_be_filled() -> None:
+    sequence = sequence_for(Kind.TRADE)
+    admitted(sequence, [trade(1_000, 0), trade(1_010, 1), trade(1, 2), trade(2_000, 3)])
+    assert admitted(sequence, [trade(1_005, 2), trade(1_005, 2)]) == [True, False]
+
+
 def test_only_the_latest_holes_are_remembered() -> None:
     sequence = sequence_for(Kind.TRADE)
     odd = [trade(trade_id) for trade_id in range(1, 2 * HOLES_REMEMBERED + 4, 2)]
@@ -247,6 +253,14 @@ def test_rising_identity_may_begin_anywhere_once_forgotten(
     sequence.forget()
     assert admitted(sequence, map(message, [20, 30])) == [True, True]
     assert counts(sequence) == (1, 0, 0, 0)
+
+
+def test_forgetting_takes_candles_that_share_a_time_for_new_too() -> None:
+    sequence = sequence_for(Kind.KLINE)
+    twins = [kline(0, "1"), kline(0, "2")]
+    admitted(sequence, twins)
+    sequence.forget()
+    assert admitted(sequence, twins + twins) == [True, True, False, False]
 
 
 @dataclass(frozen=True)

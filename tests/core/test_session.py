@@ -186,6 +186,18 @@ def test_halt_from_outside_lifts_at_once(reason: Reason) -> None:
     assert (session.gate.halted, session.gate.since) == (False, 4.0)
 
 
+def test_other_thresholds_count_at_once() -> None:
+    session = open_session()
+    session.follow(Limits(3.0, 0.2, 2.0, ResumePolicy.AUTO), 2.0)
+    assert session.deadline == 4.0
+    for _ in range(3):
+        trade(session, 3.0, latency=0.3)
+    assert session.gate.reasons == (Reason.LATENCY,)
+    trade(session, 3.5)
+    trade(session, 5.5)
+    assert not session.gate.halted
+
+
 def test_failed_first_connect_is_disconnected() -> None:
     session = new_session()
     session.connect_failed(ConnectFailure.DNS, 0.5)
@@ -424,26 +436,103 @@ def test_unknown_fields_are_counted_and_halt_nothing() -> None:
     assert (session.counts.unknown_fields, session.gate.halted) == (3, False)
 
 
-def test_rebuilt_session_forgets_what_it_judged_by_and_keeps_the_counts() -> None:
+ANEW = pytest.mark.parametrize(
+    "begin_anew",
+    [
+        lambda session: session.rebuilt(4.0),
+        lambda session: session.begin([], measures_latency=True, now=4.0),
+    ],
+    ids=["rebuilt", "other source"],
+)
+
+
+@ANEW
+def test_session_that_begins_anew_forgets_the_row_of_late_messages(
+    begin_anew: Callable[[Session], None],
+) -> None:
+    session = open_session()
+    late_trades(session, 2.0, count=2)
+    begin_anew(session)
+    late_trades(session, 5.0, count=2)
+    assert Reason.LATENCY not in session.gate.active
+
+
+@ANEW
+def test_session_that_begins_anew_forgets_the_untrusted_messages(
+    begin_anew: Callable[[Session], None],
+) -> None:
     session = open_session()
     invalid(session, 2.0, count=2)
-    late_trades(session, 2.0, count=2)
-    session.failed(3.0)
-    session.rebuilt(4.0)
-    invalid(session, 5.0, count=1)
-    late_trades(session, 5.0, count=2)
-    assert hand_on(session, frame("trade", t=1_000, E=round((VENUE_TIME_AT_ZERO + 4.9) * 1000)), 5.0)
-    lane = session.lanes["btcusdt@trade"]
-    assert (session.gate.causes, lane.messages, lane.sequence.gaps) == (set(), 6, 1)
-    assert session.counts.invalid[InvalidReason.BAD_JSON] == 3
+    begin_anew(session)
+    invalid(session, 5.0, count=2)
+    assert Reason.SCHEMA not in session.gate.active
+    assert session.counts.invalid[InvalidReason.BAD_JSON] == 4
 
 
-def test_rebuilt_session_takes_the_next_message_for_the_first() -> None:
+@ANEW
+def test_session_that_begins_anew_has_no_good_data_yet(begin_anew: Callable[[Session], None]) -> None:
     session = open_session()
-    session.failed(3.0)
-    session.rebuilt(4.0)
+    trade(session, 3.0)
+    begin_anew(session)
+    assert session.disconnected(DisconnectReason.RESET, 60.0) == 0.0
+
+
+@ANEW
+def test_session_that_begins_anew_takes_the_next_message_for_the_first(
+    begin_anew: Callable[[Session], None],
+) -> None:
+    session = open_session()
+    begin_anew(session)
     assert hand_on(session, frame("trade", t=1_000, E=round((VENUE_TIME_AT_ZERO + 4.9) * 1000)), 5.0)
     assert session.lanes["btcusdt@trade"].sequence.gaps == 0
+
+
+def static_session() -> Session:
+    """A session that left its live source for a recording at second 20."""
+    session = open_session()
+    session.disconnected(DisconnectReason.SHUTDOWN, 20.0)
+    session.begin([parse_stream("trade"), parse_stream("kline_1m")], measures_latency=False, now=20.0)
+    session.connected(20.0)
+    return session
+
+
+def test_other_source_waits_for_its_first_message() -> None:
+    session = static_session()
+    assert (session.gate.reasons, session.deadline) == ((Reason.STARTING,), 20.0 + STALE_AFTER)
+    trade(session, 21.0)
+    assert not session.gate.halted
+
+
+def test_other_source_adds_its_streams_and_keeps_the_counts() -> None:
+    session = open_session()
+    lane = session.lanes["btcusdt@trade"]
+    session.begin([parse_stream("trade"), parse_stream("kline_1m")], measures_latency=True, now=20.0)
+    assert list(session.lanes) == ["btcusdt@trade", "btcusdt@bookTicker", "btcusdt@kline_1m"]
+    assert session.lanes["btcusdt@trade"] is lane
+    assert lane.messages == 1
+
+
+def test_recording_measures_no_latency() -> None:
+    session = static_session()
+    for _ in range(5):
+        trade(session, 21.0, latency=86_400.0)
+    assert not session.gate.halted
+    assert sum(session.total_latency.counts) == 1
+
+
+def test_source_that_measures_again_judges_latency_again() -> None:
+    session = static_session()
+    trade(session, 21.0)
+    session.begin([], measures_latency=True, now=30.0)
+    late_trades(session, 31.0)
+    assert session.gate.reasons == (Reason.LATENCY,)
+
+
+def test_data_that_has_ended_is_stale_at_once() -> None:
+    session = static_session()
+    trade(session, 21.0)
+    session.ended(22.0)
+    assert (session.gate.reasons, session.deadline) == ((Reason.STALE,), None)
 
 
 def test_connection_that_delivered_was_good_for_that_long() -> None:
@@ -481,7 +570,7 @@ def test_late_messages_are_no_good_data() -> None:
 EVENTS = (
     "message", "late message", "future message", "quote", "repetition", "jump",
     "untrusted", "unknown event", "connect", "connect failed", "disconnect", "failed", "rebuilt",
-    "halt", "resume",
+    "switch", "end", "halt", "resume",
 )  # fmt: skip
 
 
@@ -510,6 +599,12 @@ class Story:
                 session.failed(now)
             case "rebuilt":
                 session.rebuilt(now)
+            case "switch":
+                while session.is_connected:
+                    session.disconnected(DisconnectReason.SHUTDOWN, now)
+                session.begin([parse_stream("trade")], measures_latency=True, now=now)
+            case "end":
+                session.ended(now)
             case "halt":
                 session.gate.trip(Reason.KILL_SWITCH, now)
             case "resume":
@@ -573,7 +668,7 @@ def test_any_story_is_accounted_for_and_opens_the_gate_only_on_good_data(
             assert session.is_connected
             assert not session.freshness.is_stale(story.now)
         if not session.is_connected:
-            assert Reason.DISCONNECTED in gate.active
+            assert {Reason.DISCONNECTED, Reason.STARTING} & gate.active.keys()
     assert replayed(gate.changes) == gate.active.keys()
     assert sum(session.processing_latency.counts) == sum(lane.messages for lane in session.lanes.values())
 

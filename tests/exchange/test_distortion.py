@@ -114,16 +114,28 @@ def test_reorder_swaps_neighbours_within_each_stream() -> None:
 
 def test_reorder_loses_nothing_when_it_ends() -> None:
     rig = Rig()
-    fault = rig.set("reorder")
+    rig.set("reorder", seconds=1)
     assert ids(rig.send(trade(1), trade(2), trade(3))) == [2, 1]
+    rig.board.expire(1.0)
+    assert ids(rig.send(trade(4), now=1.0)) == [3, 4]
+
+
+def test_reorder_that_is_cleared_lets_go_of_what_it_holds() -> None:
+    rig = Rig()
+    fault = rig.set("reorder")
+    assert rig.send(trade(1)) == []
     rig.board.clear(fault.id)
-    assert ids(rig.send(trade(4))) == [3, 4]
+    rig.distortion.release(fault, 0.1)
+    assert rig.distortion.next_due == 0.1
+    assert ids(rig.send(trade(2), now=0.2)) == [1, 2]
 
 
 def test_reorder_of_so_many_ends_by_itself() -> None:
     rig = Rig()
     rig.set("reorder", count=1)
-    assert ids(rig.send(*(trade(id) for id in range(1, 6)))) == [2, 1, 3, 4, 5]
+    assert rig.send(trade(1)) == []
+    rig.board.expire(0.0)
+    assert ids(rig.send(*(trade(id) for id in range(2, 6)))) == [2, 1, 3, 4, 5]
 
 
 def test_delay_holds_back_and_keeps_order_when_it_shrinks() -> None:

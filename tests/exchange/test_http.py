@@ -54,9 +54,8 @@ async def test_time_unit_is_asked_for_by_header(session: aiohttp.ClientSession) 
 
 
 async def test_unknown_endpoint_is_404(session: aiohttp.ClientSession) -> None:
-    async with Exchange(SETTINGS) as exchange:
-        async with session.get(exchange.rest_url + "/api/v3/order") as response:
-            assert response.status == 404
+    async with Exchange(SETTINGS) as exchange, session.get(exchange.rest_url + "/api/v3/order") as response:
+        assert response.status == 404
 
 
 async def test_faults_are_set_listed_and_cleared(session: aiohttp.ClientSession) -> None:
@@ -115,10 +114,12 @@ async def test_wrong_fault_is_400_with_what_was_expected(
 
 
 async def test_fault_that_is_no_json_is_400(session: aiohttp.ClientSession) -> None:
-    async with Exchange(SETTINGS) as exchange:
-        async with session.post(exchange.rest_url + "/faults", data=b"mute please") as response:
-            assert response.status == 400
-            assert (await response.json())["error"].startswith("body: expected a JSON object; ")
+    async with (
+        Exchange(SETTINGS) as exchange,
+        session.post(exchange.rest_url + "/faults", data=b"mute please") as response,
+    ):
+        assert response.status == 400
+        assert (await response.json())["error"].startswith("body: expected a JSON object; ")
 
 
 async def test_rest_http_fails_rest_and_only_it(session: aiohttp.ClientSession) -> None:
@@ -138,8 +139,14 @@ async def test_rest_http_fails_rest_and_only_it(session: aiohttp.ClientSession) 
 async def test_rest_http_of_one_symbol_fails_questions_about_it(session: aiohttp.ClientSession) -> None:
     async with Exchange(SETTINGS) as exchange:
         exchange.set_fault("rest_http", symbol="BTCUSDT")
-        for symbol, status in (("BTCUSDT", 503), ("ETHUSDT", 200)):
-            async with session.get(f"{exchange.rest_url}/api/v3/exchangeInfo?symbol={symbol}") as response:
+        for query, status in (
+            ({"symbol": "BTCUSDT"}, 503),
+            ({"symbol": "ETHUSDT"}, 200),
+            ({"symbols": '["ETHUSDT","BTCUSDT"]'}, 503),
+            ({"symbols": '["ETHUSDT"]'}, 200),
+            ({}, 200),
+        ):
+            async with session.get(exchange.rest_url + "/api/v3/exchangeInfo", params=query) as response:
                 assert response.status == status
 
 

@@ -245,6 +245,35 @@ def test_market_that_nobody_watches_falls_asleep_and_wakes_with_its_ids_moved_on
     assert after - before == pytest.approx(71 * 60 * 10, rel=0.02)
 
 
+def test_clock_that_leaps_ahead_brings_no_flood_but_moves_the_ids_on() -> None:
+    market = Market(("BTCUSDT",), 1, 50)
+    market.watch("BTCUSDT", dict.fromkeys(["trade", "depth@100ms", "kline_1s", "kline_1m"], MS))
+    market.advance(START)
+    early = market.advance(START + SECOND)
+    before = payloads(early, "trade")[-1]["t"]
+    assert market.advance(START + 60 * MINUTE) == []
+    messages = market.advance(START + 60 * MINUTE + 2 * SECOND)
+    trades = payloads(messages, "trade")
+    assert payloads(messages, "depth@100ms")[0]["U"] > payloads(early, "depth@100ms")[-1]["u"] + 100_000
+    assert trades[0]["t"] - before == pytest.approx(60 * 60 * 50, rel=0.02)
+    assert [candle["k"]["n"] for candle in payloads(messages, "kline_1s")] == [
+        len([trade for trade in trades if 0 <= trade["T"] - candle["k"]["t"] < 1000])
+        for candle in payloads(messages, "kline_1s")
+    ]
+    assert all(payload["E"] * 1000 >= START + 60 * MINUTE for payload in trades)
+
+
+def test_clock_that_is_set_back_does_not_silence_the_market() -> None:
+    market = Market(("BTCUSDT",), 1, 50)
+    market.watch("BTCUSDT", dict.fromkeys(["trade", "kline_1s"], MS))
+    market.advance(START)
+    before = payloads(market.advance(START + SECOND), "trade")[-1]["t"]
+    market.advance(START - 60 * MINUTE)
+    messages = market.advance(START - 60 * MINUTE + 2 * SECOND)
+    assert payloads(messages, "trade")[0]["t"] == before + 1
+    assert len(payloads(messages, "kline_1s")) == 2
+
+
 def test_market_never_asked_for_is_never_made() -> None:
     market = Market(("BTCUSDT", "ETHUSDT"), 1, 10)
     assert market.next_due(START) is None

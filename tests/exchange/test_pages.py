@@ -10,6 +10,8 @@ def test_front_page_names_symbols_endpoints_and_faults() -> None:
     assert "symbols: BTCUSDT, ETHUSDT\n" in page
     assert "GET /api/v3/exchangeInfo\n" in page
     assert all(f"\n  {name} " in page for name in KINDS)
+    assert "  status: a whole number from 400 to 599, else 503\n" in page
+    assert "  status: a text like [A-Z][A-Z_]*\n" in page
 
 
 def test_known_faults_tell_their_arguments() -> None:

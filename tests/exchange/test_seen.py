@@ -23,7 +23,7 @@ async def test_everybody_is_woken_by_a_change() -> None:
         await asyncio.sleep(0)
         seen.pings += 1
         seen.change()
-    assert [await task for task in waiting] == [2, 2]
+    assert [await task for task in waiting] == [1, 2]
 
 
 async def test_waiting_has_an_end() -> None:

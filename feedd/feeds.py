@@ -1,0 +1,156 @@
+"""Which feeds run: one per symbol, live or from a file. A change touches only what it is about."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from feedd.binance.endpoints import endpoints
+from feedd.binance.streams import Stream, parse_stream
+from feedd.core.desk import Desk
+from feedd.settings import Settings
+from feedd.sources.intake import Announce, Deliver, Intake
+from feedd.sources.realtime import Feed
+from feedd.sources.rest import ClockKeeper, VenueTime
+from feedd.sources.static import StaticFeed
+
+SAMPLES: Final = Path(__file__).parent / "samples"
+"""What static mode plays where no data of one's own is configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A feed from the exchange."""
+
+    ws_url: str
+    streams: tuple[Stream, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Static:
+    """A feed from a file."""
+
+    path: Path | None
+    is_only_symbol: bool
+    """A single file may have any name if there is but one symbol that it can be about."""
+    minutes: float
+    speed: float
+
+
+Plan = Live | Static
+
+
+def plan_for(settings: Settings) -> Plan:
+    """Return what each symbol's feed is made of. A feed whose plan stays the same is left alone."""
+    if not settings.realtime:
+        is_only_symbol = len(settings.symbols) == 1
+        return Static(settings.csv_path or SAMPLES, is_only_symbol, settings.csv_minutes, settings.csv_speed)
+    venue = endpoints(settings.venue, settings.ws_url, settings.rest_url)
+    return Live(venue.ws_urls[0], tuple(parse_stream(name) for name in settings.streams))
+
+
+class Feeds:
+    """The feeds of one desk."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        http: aiohttp.ClientSession,
+        tasks: asyncio.TaskGroup,
+        deliver: Deliver,
+        announce: Announce,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._desk = desk
+        self._http = http
+        self._tasks = tasks
+        self._deliver = deliver
+        self._announce = announce
+        self._monotonic = monotonic
+        self._intakes: dict[str, Intake] = {}
+        self._running: dict[str, tuple[Plan, asyncio.Task[None]]] = {}
+        self._clock_keeper: ClockKeeper | None = None
+        self._clock_task: tuple[str, asyncio.Task[None]] | None = None
+
+    async def follow(self, settings: Settings) -> None:
+        """Make what runs what the settings say."""
+        plan = plan_for(settings)
+        await self._end(
+            [
+                symbol
+                for symbol, (running, _) in self._running.items()
+                if symbol not in settings.symbols or running != plan
+            ]
+        )
+        self._desk.follow(settings, self._monotonic())
+        for symbol in self._intakes.keys() - self._desk.sessions.keys():
+            self._intakes.pop(symbol).stop()
+        for intake in self._intakes.values():
+            intake.rearm()
+        self._follow_clock(settings)
+        for symbol in settings.symbols:
+            if symbol not in self._running:
+                self._begin(symbol, plan)
+        self.tell()
+
+    def tell(self) -> None:
+        """Announce what has changed at any gate."""
+        for intake in self._intakes.values():
+            intake.tell()
+
+    def doubt_clock(self) -> None:
+        """Have the venue's clock measured anew: latencies look as if a clock had been set."""
+        if self._clock_keeper is not None:
+            self._clock_keeper.doubt()
+
+    async def stop(self) -> None:
+        """End every feed, each socket with a close frame."""
+        await self._end(list(self._running))
+        self._set_clock(None)
+        for intake in self._intakes.values():
+            intake.stop()
+
+    def _begin(self, symbol: str, plan: Plan) -> None:
+        if symbol not in self._intakes:
+            self._intakes[symbol] = Intake(
+                self._desk.sessions[symbol], self._deliver, self._announce, self._monotonic
+            )
+        intake = self._intakes[symbol]
+        feed: Feed | StaticFeed
+        match plan:
+            case Live():
+                intake.begin(plan.streams, measures_latency=True)
+                feed = Feed(self._http, plan.ws_url, intake, plan.streams)
+            case Static():
+                intake.begin((), measures_latency=False)
+                feed = StaticFeed(
+                    intake, plan.path, plan.minutes, plan.speed, is_only_symbol=plan.is_only_symbol
+                )
+        self._running[symbol] = (plan, self._tasks.create_task(feed.run(), name=f"feed {symbol}"))
+
+    async def _end(self, symbols: list[str]) -> None:
+        ending = [self._running.pop(symbol)[1] for symbol in symbols]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+
+    def _follow_clock(self, settings: Settings) -> None:
+        venue = endpoints(settings.venue, settings.ws_url, settings.rest_url)
+        self._set_clock(venue.rest_url if settings.realtime else None)
+
+    def _set_clock(self, wanted: str | None) -> None:
+        """Ask that address for the venue's time, or nobody."""
+        if wanted == (self._clock_task[0] if self._clock_task else None):
+            return
+        if self._clock_task is not None:
+            self._clock_task[1].cancel()
+            self._clock_task = self._clock_keeper = None
+        if wanted is not None:
+            self._clock_keeper = ClockKeeper(VenueTime(self._http, wanted), self._desk.clock)
+            self._clock_task = (wanted, self._tasks.create_task(self._clock_keeper.run(), name="clock"))

@@ -1,0 +1,1 @@
+"""Tests of the installed daemon under a real systemd."""

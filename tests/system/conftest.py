@@ -1,0 +1,75 @@
+"""One box for all of these tests; deploy/install puts feedd in it, as where there is no network."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from feedd.exchange import Exchange, ExchangeSettings
+from tests.system.box import Box, require_box
+from tests.system.service import EXCHANGE_PORT, SYMBOLS, UNIT, Service
+
+CHECKOUT = Path(__file__).parents[2]
+IN_BOX = "/srv/feedd"
+WHEELS_IN_BOX = "/srv/wheels"
+INSTALL_SECONDS = 60.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test of a session also boots a box and installs."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(180))
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All packages of a release, for the Python that the machine's services run on."""
+    require_box()
+    folder = tmp_path_factory.mktemp("wheels")
+    pip = [sys.executable, "-m", "pip", "--python", "/usr/bin/python3", "download", "-qq", "--require-hashes"]
+    subprocess.run([*pip, "-r", CHECKOUT / "requirements.lock", "-d", folder], check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def box(wheels: Path) -> Iterator[Box]:
+    """A machine with a systemd that was just booted."""
+    with Box({CHECKOUT: IN_BOX, wheels: WHEELS_IN_BOX}) as box:
+        yield box
+
+
+def install(box: Box, *arguments: str) -> str:
+    """Install feedd in the box. Returns what was said."""
+    command = [f"{IN_BOX}/deploy/install", "--wheels", WHEELS_IN_BOX, *arguments]
+    return box.run(*command, timeout=INSTALL_SECONDS).stdout
+
+
+@pytest.fixture(scope="session")
+def installed(box: Box) -> Box:
+    """The box with feedd installed and not started."""
+    install(box)
+    return box
+
+
+@pytest.fixture
+def service(installed: Box) -> Iterator[Service]:
+    """feedd, configured for the exchange in the box, and not started."""
+    service = Service(installed)
+    service.configure()
+    yield service
+    installed.run("systemctl", "stop", UNIT, check=False)
+    service.systemctl("reset-failed", UNIT, check=False)
+
+
+@pytest.fixture
+def exchange(box: Box) -> Iterator[Exchange]:
+    """An exchange that listens in the box."""
+    exchange = Exchange(ExchangeSettings(symbols=SYMBOLS, rate=20.0))
+    box.call(exchange.start(port=EXCHANGE_PORT))
+    yield exchange
+    box.call(exchange.stop())

@@ -1,0 +1,305 @@
+"""The daemon follows its env-file: flags, symbols, thresholds and the source change while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feedd.exchange import Exchange, ExchangeSettings
+from feedd.model import Reason, Source
+from tests.running import SYMBOLS, Running, running_on
+
+HIT, OTHER = SYMBOLS
+EXCHANGE = ExchangeSettings(symbols=(*SYMBOLS, "SOLUSDT"), rate=20.0)
+BARS = "timestamp,open,high,low,close,volume\n" + "".join(
+    f"2026-11-20T14:{minute:02}:00Z,10,11,9,10.{minute:02},100\n" for minute in range(30)
+)
+
+
+class EnvFile:
+    """An env-file that a test edits as an operator would."""
+
+    def __init__(self, folder: Path, exchange: Exchange) -> None:
+        self.path = folder / "feedd.env"
+        self.values: dict[str, str] = {
+            "FLAG_REALTIME": "1",
+            "FLAG_TRADING_HALTED": "0",
+            "FEEDD_SYMBOLS": ",".join(SYMBOLS),
+            "FEEDD_WS_URL": exchange.ws_url,
+            "FEEDD_REST_URL": exchange.rest_url,
+            "FEEDD_LISTEN": "127.0.0.1:0",
+            "FEEDD_STALE_AFTER_SECONDS": "1",
+            "FEEDD_RESUME_AFTER_SECONDS": "0.5",
+        }
+        self.save()
+
+    def set(self, **values: str) -> None:
+        """Change values and save in place."""
+        self.values |= values
+        self.save()
+
+    def save(self) -> None:
+        self.path.write_text("".join(f"{key}={value}\n" for key, value in self.values.items()))
+
+    def replace(self, **values: str) -> None:
+        """Change values and save as editors do: a new file takes the old one's place."""
+        self.values |= values
+        new = self.path.with_suffix(".swp")
+        new.write_text("".join(f"{key}={value}\n" for key, value in self.values.items()))
+        new.replace(self.path)
+
+
+def reasons(feedd: Running, symbol: str = HIT) -> tuple[Reason, ...]:
+    return feedd.session(symbol).gate.reasons
+
+
+@pytest.mark.parametrize("save", ["set", "replace"])
+async def test_kill_switch_in_the_file_halts_and_its_end_reopens(tmp_path: Path, save: str) -> None:
+    async with Exchange(EXCHANGE) as exchange:
+        env_file = EnvFile(tmp_path, exchange)
+        async with running_on(env_file.path) as feedd:
+            await feedd.until_open()
+            getattr(env_file, save)(FLAG_TRADING_HALTED="1")
+            await feedd.until(
+                lambda _: all(reasons(feedd, symbol) == (Reason.KILL_SWITCH,) for symbol in SYMBOLS)
+            )
+            getattr(env_file, save)(FLAG_TRADING_HALTED="0")
+            await feedd.until_open()
+            assert feedd.session(HIT).counts.connects == 1
+
+
+async def test_kill_switch_closes_the_gate_within_50_ms_of_the_save(tmp_path: Path) -> None:
+    """p99 over 200 flips, heard by a listener at the gate."""
+    async with Exchange(ExchangeSettings(symbols=SYMBOLS, rate=20.0)) as exchange:
+        env_file = EnvFile(tmp_path, exchange)
+        async with running_on(env_file.path) as feedd:
+            await feedd.until_open()
+            delays = []
+            async with feedd.listening() as listener:
+                for flip in range(200):
+                    heard = len(listener.heard)
+                    save = env_file.set if flip % 2 else env_file.replace
+                    save(FLAG_TRADING_HALTED="1")
+                    saved_at = time.monotonic()
+                    halted = await listener.wait(HIT, lambda event: event["halted"], since=heard)
+                    delays.append(halted.at - saved_at)
+                    save(FLAG_TRADING_HALTED="0")
+                    feedd.daemon.reload()
+                    await feedd.until(lambda feedd: not feedd.daemon.desk.kill_switch)
+                    await feedd.until_open()
+            assert sorted(delays)[197] < 0.05, sorted(delays)[-5:]
+
+
+@pytest.mark.parametrize("value", ["maybe", "", "2", "no, wait"])
+async def test_garbage_in_the_kill_switch_halts(tmp_path: Path, value: str) -> None:
+    async with Exchange(EXCHANGE) as exchange:
+        env_file = EnvFile(tmp_path, exchange)
+        async with running_on(env_file.path) as feedd:
+            await feedd.until_open()
+            env_file.set(FLAG_TRADING_HALTED=value)
+            await feedd.until(lambda _: Reason.KILL_SWITCH in reasons(feedd))
+
+
+@pytest.mark.parametrize("harm", ["removed", "emptied", "not UTF-8", "a folder"])
+async def test_unreadable_file_halts_after_a_second_and_reopens_when_it_is_back(
+    tmp_path: Path, harm: str
+) -> None:
+    async with Exchange(EXCHANGE) as exchange:
+        env_file = EnvFile(tmp_path, exchange)
+        async with running_on(env_file.path) as feedd:
+            await feedd.until_open()
+            began = time.monotonic()
+            match harm:
+                case "removed":
+                    env_file.path.unlink()
+                case "emptied":
+                    env_file.path.write_bytes(b"")
+                case "not UTF-8":
+                    env_file.path.write_bytes(b"\xff\xfe\xfa")
+                case _:
+                    env_file.path.unlink()
+                    env_file.path.mkdir()
+            await feedd.until(lambda _: reasons(feedd) == (Reason.FLAGS_UNREADABLE,))
+            assert 0.9 < time.monotonic() - began < 1.6
+            assert feedd.daemon.desk.flags_unreadable
+            if env_file.path.is_dir():
+                env_file.path.rmdir()
+            env_file.save()
+            await feedd.until_open()
+            assert feedd.session(HIT).counts.connects == 1
+
+
+async def test_bad_file_keeps_the_last_good_settings_and_says_where_it_is_wrong(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Exchange(EXCHANGE) as exchange:
+        env_file = EnvFile(tmp_path, exchange)
+        async with running_on(env_file.path) as feedd:
+            await feedd.until_open()
+            good = feedd.daemon.desk.settings
+            env_file.set(FEEDD_LATENCY_LIMIT_SECONDS="soon")
+            await feedd.until(lambda _: not feedd.daemon.desk.last_reload_successful)
+            assert feedd.daemon.desk.settings == good
+            _, metrics = await feedd.get("/metrics")
+            assert "feedd_config_last_reload_successful 0\n" in metrics
+            problems = [str(getattr(record, "fields", {}).get("problem")) for record in caplog.records]
+            assert any(
+                f"{env_file.path}:9: FEEDD_LATENCY_LIMIT_SECONDS: expected" in text for text in problems
+            )
+            env_file.set(FLAG_TRADING_HALTED="1")
+            await feedd.until(lambda _: reasons(feedd) == (Reason.KILL_SWITCH,))
+            env_file.set(FEEDD_LATENCY_LIMIT_SECONDS="2", FLAG_TRADING_HALTED="0")
+            await feedd.until_open()
+            assert feedd.daemon.desk.last_reload_successful
+            assert feedd.daemon.desk.settings.latency_limit_seconds == 2.0
+
+
+async def test_symbols_come_and_go_without_touching_the_others(tmp_path: Path) -> None:
+    async with Exchange(EXCHANGE) as exchange:
+        env_file = EnvFile(tmp_path, exchange)
+        async with running_on(env_file.path) as feedd, feedd.listening() as listener:
+            await feedd.until_open()
+            env_file.set(FEEDD_SYMBOLS=f"{OTHER},SOLUSDT")
+            await feedd.until(lambda _: "SOLUSDT" in feedd.daemon.desk.sessions)
+            await feedd.until_open()
+            assert set(feedd.daemon.desk.sessions) == {OTHER, "SOLUSDT"}
+            assert feedd.session(OTHER).counts.connects == 1
+            assert exchange.seen.connects_by_symbol[OTHER] == 1
+            await exchange.wait_disconnected(HIT)
+            assert exchange.seen.close_codes[1001] == 1
+            _, metrics = await feedd.get("/metrics")
+            assert f'symbol="{HIT}"' not in metrics
+            assert 'feedd_trading_halted{symbol="SOLUSDT"} 0\n' in metrics
+            states = [heard.event for heard in listener.heard if heard.event["type"] == "state"]
+            await feedd.until(lambda _: len(listener.heard) > 1)
+            assert set(states[-1]["symbols"]) == {OTHER, "SOLUSDT"}
+
+
+async def test_threshold_moves_without_a_new_connection(tmp_path: Path) -> None:
+    async with Exchange(EXCHANGE) as exchange:
+        env_file = EnvFile(tmp_path, exchange)
+        env_file.set(FEEDD_STALE_AFTER_SECONDS="60")
+        async with running_on(env_file.path) as feedd:
+            await feedd.until_open()
+            exchange.set_fault("mute", symbol=HIT)
+            env_file.set(FEEDD_STALE_AFTER_SECONDS="0.7")
+            await feedd.until(lambda _: reasons(feedd) == (Reason.STALE,), timeout=3.0)
+            assert feedd.session(HIT).counts.connects == feedd.session(OTHER).counts.connects == 1
+
+
+async def test_new_streams_reconnect_and_the_old_counts_stay(tmp_path: Path) -> None:
+    async with Exchange(EXCHANGE) as exchange:
+        env_file = EnvFile(tmp_path, exchange)
+        async with running_on(env_file.path) as feedd:
+            await feedd.until_open()
+            env_file.set(FEEDD_STREAMS="trade,aggTrade,kline_1s")
+            await feedd.until(lambda _: feedd.session(HIT).counts.connects == 2)
+            await feedd.until_open()
+            lanes = feedd.session(HIT).lanes
+            await feedd.until(lambda _: lanes["btcusdt@aggTrade"].messages > 0)
+            assert lanes["btcusdt@bookTicker"].messages > 0
+            _, metrics = await feedd.get("/metrics")
+            assert 'stream="aggTrade"' in metrics
+
+
+async def test_listen_address_needs_a_restart_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Exchange(EXCHANGE) as exchange:
+        env_file = EnvFile(tmp_path, exchange)
+        async with running_on(env_file.path) as feedd:
+            await feedd.until_open()
+            env_file.set(FEEDD_LISTEN="127.0.0.1:1")
+            await feedd.until(lambda _: any("needs a restart" in record.message for record in caplog.records))
+            assert (await feedd.get("/-/healthy"))[0] == 200
+
+
+async def test_source_switches_to_static_data_and_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for symbol in SYMBOLS:
+        (tmp_path / f"{symbol}.csv").write_text(BARS)
+    async with Exchange(EXCHANGE) as exchange:
+        env_file = EnvFile(tmp_path, exchange)
+        env_file.set(FEEDD_CSV_PATH=str(tmp_path))
+        async with (
+            running_on(env_file.path) as feedd,
+            feedd.listening() as live,
+            feedd.listening("?allow=static") as static,
+        ):
+            await feedd.until_open()
+            before = len(static.heard)
+            env_file.set(FLAG_REALTIME="0")
+            await feedd.until(lambda _: feedd.daemon.desk.source is Source.STATIC)
+            await feedd.until_open()
+            assert exchange.open_connections() == 0
+            assert exchange.seen.close_codes[1001] == len(SYMBOLS)
+            assert _was_closed_in_between(static.gates(HIT, before))
+            status, answer = await feedd.get_json("/gate")
+            assert (status, answer["source"], answer["reasons"]) == (503, "static", ["static_source"])
+            assert (await feedd.get_json("/gate?allow=static"))[0] == 200
+            assert live.heard[-1].event.get("halted") is not False
+            assert feedd.session(HIT).lanes["btcusdt@kline_1m"].messages == 1
+            _, metrics = await feedd.get("/metrics")
+            assert 'feedd_source_active{source="static"} 1\n' in metrics
+
+            latencies = sum(feedd.session(HIT).total_latency.counts)
+            env_file.set(FLAG_REALTIME="1")
+            await feedd.until(lambda _: feedd.daemon.desk.source is Source.REALTIME)
+            await feedd.until_open()
+            assert (await feedd.get_json("/gate"))[0] == 200
+            assert sum(feedd.session(HIT).total_latency.counts) > latencies
+    said = [record.message for record in caplog.records if record.message.startswith("source is")]
+    assert [text.split(":")[0] for text in said] == [
+        "source is REALTIME",
+        "source is STATIC",
+        "source is REALTIME",
+    ]
+
+
+def _was_closed_in_between(gates: list[Any]) -> bool:
+    return any("starting" in heard.event["added"] for heard in gates)
+
+
+async def test_reload_rearms_a_latched_halt_only_when_its_cause_is_gone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Exchange(EXCHANGE) as exchange:
+        env_file = EnvFile(tmp_path, exchange)
+        env_file.set(FEEDD_RESUME="manual")
+        async with running_on(env_file.path) as feedd:
+            await feedd.until(lambda _: not reasons(feedd))
+            exchange.set_fault("mute", symbol=HIT, seconds=2.0)
+            await feedd.until(lambda _: set(reasons(feedd)) == {Reason.STALE, Reason.LATCHED})
+            feedd.daemon.reload()
+            await feedd.until(lambda _: any("can't be lifted" in record.message for record in caplog.records))
+            await feedd.until(lambda _: reasons(feedd) == (Reason.LATCHED,))
+            feedd.daemon.reload()
+            await feedd.until_open()
+
+
+async def test_environment_s_kill_switch_holds_whatever_the_file_says(tmp_path: Path) -> None:
+    async with Exchange(EXCHANGE) as exchange:
+        env_file = EnvFile(tmp_path, exchange)
+        async with running_on(env_file.path, FLAG_TRADING_HALTED="1") as feedd:
+            await feedd.until(lambda _: reasons(feedd) == (Reason.KILL_SWITCH,))
+            env_file.set(FEEDD_LATENCY_LIMIT_SECONDS="3")
+            await feedd.until(lambda _: feedd.daemon.desk.settings.latency_limit_seconds == 3.0)
+            assert reasons(feedd) == (Reason.KILL_SWITCH,)
+
+
+async def test_exchange_that_is_down_does_not_hang_the_start(tmp_path: Path) -> None:
+    async with Exchange(EXCHANGE) as exchange:
+        env_file = EnvFile(tmp_path, exchange)
+    began = time.monotonic()
+    async with running_on(env_file.path) as feedd:
+        assert (await feedd.get("/-/healthy"))[0] == 200
+        assert time.monotonic() - began < 1.0
+        await feedd.until(lambda _: Reason.DISCONNECTED in reasons(feedd))
+        await asyncio.sleep(0)
