@@ -17,7 +17,7 @@ from feedd.core.desk import Desk
 from feedd.settings import Settings
 from feedd.sources.intake import Announce, Deliver, Intake
 from feedd.sources.realtime import Feed
-from feedd.sources.rest import ClockKeeper, VenueTime
+from feedd.sources.rest import ClockKeeper, StatusKeeper, VenueStatus, VenueTime
 from feedd.sources.static import StaticFeed
 
 SAMPLES: Final = Path(__file__).parent / "samples"
@@ -76,7 +76,7 @@ class Feeds:
         self._intakes: dict[str, Intake] = {}
         self._running: dict[str, tuple[Plan, asyncio.Task[None]]] = {}
         self._clock_keeper: ClockKeeper | None = None
-        self._clock_task: tuple[str, asyncio.Task[None]] | None = None
+        self._venue_tasks: tuple[str, list[asyncio.Task[None]]] = ("", [])
 
     async def follow(self, settings: Settings) -> None:
         """Make what runs what the settings say."""
@@ -93,10 +93,11 @@ class Feeds:
             self._intakes.pop(symbol).stop()
         for intake in self._intakes.values():
             intake.rearm()
-        self._follow_clock(settings)
         for symbol in settings.symbols:
             if symbol not in self._running:
                 self._begin(symbol, plan)
+        venue = endpoints(settings.venue, settings.ws_url, settings.rest_url)
+        self._ask_venue(venue.rest_url if settings.realtime else "")
         self.tell()
 
     def tell(self) -> None:
@@ -112,7 +113,7 @@ class Feeds:
     async def stop(self) -> None:
         """End every feed, each socket with a close frame."""
         await self._end(list(self._running))
-        self._set_clock(None)
+        self._ask_venue("")
         for intake in self._intakes.values():
             intake.stop()
 
@@ -126,7 +127,7 @@ class Feeds:
         match plan:
             case Live():
                 intake.begin(plan.streams, measures_latency=True)
-                feed = Feed(self._http, plan.ws_url, intake, plan.streams)
+                feed = Feed(self._http, plan.ws_url, intake, plan.streams, self._desk.connect_budget)
             case Static():
                 intake.begin((), measures_latency=False)
                 feed = StaticFeed(
@@ -140,17 +141,28 @@ class Feeds:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
 
-    def _follow_clock(self, settings: Settings) -> None:
-        venue = endpoints(settings.venue, settings.ws_url, settings.rest_url)
-        self._set_clock(venue.rest_url if settings.realtime else None)
-
-    def _set_clock(self, wanted: str | None) -> None:
-        """Ask that address for the venue's time, or nobody."""
-        if wanted == (self._clock_task[0] if self._clock_task else None):
+    def _ask_venue(self, rest_url: str) -> None:
+        """Ask that address for the venue's time and status; nobody if it is empty."""
+        asked, tasks = self._venue_tasks
+        if rest_url == asked:
             return
-        if self._clock_task is not None:
-            self._clock_task[1].cancel()
-            self._clock_task = self._clock_keeper = None
-        if wanted is not None:
-            self._clock_keeper = ClockKeeper(VenueTime(self._http, wanted), self._desk.clock)
-            self._clock_task = (wanted, self._tasks.create_task(self._clock_keeper.run(), name="clock"))
+        for task in tasks:
+            task.cancel()
+        self._clock_keeper = None
+        self._venue_tasks = (rest_url, self._keepers(rest_url) if rest_url else [])
+
+    def _keepers(self, rest_url: str) -> list[asyncio.Task[None]]:
+        self._clock_keeper = ClockKeeper(VenueTime(self._http, rest_url), self._desk.clock)
+        status = StatusKeeper(
+            VenueStatus(self._http, rest_url), lambda: tuple(self._intakes), self._note_status
+        )
+        return [
+            self._tasks.create_task(self._clock_keeper.run(), name="clock"),
+            self._tasks.create_task(
+                status.run(lambda: self._desk.settings.exchange_status_seconds), name="exchange status"
+            ),
+        ]
+
+    def _note_status(self, symbol: str, status: str) -> None:
+        if symbol in self._intakes:
+            self._intakes[symbol].note_status(status)

@@ -6,6 +6,7 @@ The whole state of the daemon in plain values: sources write it, outputs read it
 from __future__ import annotations
 
 from feedd.binance.streams import Stream, parse_stream
+from feedd.core.budget import ConnectBudget
 from feedd.core.histogram import Histogram
 from feedd.core.latency import VenueClock
 from feedd.core.session import Limits, Session
@@ -40,7 +41,7 @@ class Desk:
         self.last_reload_success_at = now
         self.consumers = Consumers()
         self.event_loop_lag = Histogram(LOOP_LAG_BOUNDS)
-        self.connect_attempts_left = settings.connect_budget
+        self.connect_budget = ConnectBudget(settings.connect_budget)
         self.progress_at = now
         """When the supervisor last found every task of the daemon at work."""
         self.sessions = {symbol: self._session(symbol, now) for symbol in settings.symbols}
@@ -50,6 +51,7 @@ class Desk:
         """Take other settings: symbols come and go, thresholds move, what stays keeps its state."""
         self.settings = settings
         self.source = Source.REALTIME if settings.realtime else Source.STATIC
+        self.connect_budget.limit = settings.connect_budget
         known = self.sessions
         self.sessions = {
             symbol: known.get(symbol) or self._session(symbol, now) for symbol in settings.symbols

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from feedd.binance.payloads import Frame, Payload
 from feedd.binance.streams import Stream, Subscription
@@ -21,6 +22,8 @@ from feedd.core.schema import SchemaRule
 from feedd.core.sequence import Sequence, sequence_for
 from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason
 from feedd.settings import ResumePolicy
+
+TRADING: Final = "TRADING"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,8 @@ class Session:
         self.exchange_latency = Histogram(LATENCY_BOUNDS)
         self.processing_latency = Histogram(PROCESSING_BOUNDS)
         self.total_latency = Histogram(LATENCY_BOUNDS)
+        self.exchange_status: str | None = None
+        """What the venue says of the symbol, such as TRADING; None before the first answer."""
         self.backoff_seconds = 0.0
         """How long the next attempt to connect is being put off; 0 while connected."""
         self.open_connections = 0
@@ -115,6 +120,7 @@ class Session:
         self._forget()
         self.freshness.restart(now)
         self.gate.restart(now)
+        self._judge_status(now)
 
     def ended(self, now: float) -> None:
         """There is no more data, and none will come."""
@@ -191,6 +197,18 @@ class Session:
         """Let time pass."""
         if self.freshness.is_stale(now):
             self.gate.trip(Reason.STALE, now)
+
+    def note_status(self, status: str, now: float) -> None:
+        """The venue has said what it thinks of the symbol. Any status but TRADING halts, known or not."""
+        self.exchange_status = status
+        self._judge_status(now)
+
+    def _judge_status(self, now: float) -> None:
+        # Recorded data is not about today's market: a source without latency has no status either.
+        if self.exchange_status in (None, TRADING) or not self._measures_latency:
+            self.gate.clear(Reason.EXCHANGE, now)
+        else:
+            self.gate.trip(Reason.EXCHANGE, now)
 
     def failed(self, now: float) -> None:
         """A bug was met while handling this symbol: nothing that is known of it can be trusted."""

@@ -181,7 +181,10 @@ def _of_process(desk: Desk) -> Iterator[tuple[Family, list[Row]]]:
         [_sample(SOURCE_ACTIVE, f'source="{source}"', _is_source(desk, source)) for source in Source],
     )
     yield KILL_SWITCH, [_sample(KILL_SWITCH, "", lambda _: desk.kill_switch)]
-    yield CONNECT_BUDGET, [_sample(CONNECT_BUDGET, "", lambda _: desk.connect_attempts_left)]
+    yield (
+        CONNECT_BUDGET,
+        [_sample(CONNECT_BUDGET, "", lambda now: desk.connect_budget.remaining(now.monotonic))],
+    )
     yield (
         CLOCK_OFFSET,
         [_sample(CLOCK_OFFSET, "", lambda now: clock.offset_from_wall(now.monotonic, now.wall))],

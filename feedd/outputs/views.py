@@ -93,7 +93,7 @@ def status(desk: Desk, now: Moment) -> dict[str, Any]:
         "ready": not desk.unready(),
         "clock": _clock(desk, now),
         "event_loop_lag_seconds": _quantiles(desk.event_loop_lag),
-        "connect_budget_remaining": desk.connect_attempts_left,
+        "connect_budget_remaining": desk.connect_budget.remaining(now.monotonic),
         "consumers": {
             "connected": desk.consumers.connected,
             "messages_dropped": desk.consumers.messages_dropped,

@@ -15,7 +15,7 @@ from feedd.binance.decode import Drifted
 from feedd.binance.payloads import Frame, Payload
 from feedd.binance.streams import Stream
 from feedd.core.gate import GateChange
-from feedd.core.session import Lane, Session
+from feedd.core.session import TRADING, Lane, Session
 from feedd.errors import DecodeError
 from feedd.logs import fields
 from feedd.model import ConnectFailure, DisconnectReason
@@ -132,6 +132,18 @@ class Intake:
         good_for = self.session.disconnected(reason, self._monotonic())
         self.tell()
         return good_for
+
+    def note_status(self, status: str) -> None:
+        """The venue has said whether the symbol is traded; a change of that is logged."""
+        if status != self.session.exchange_status:
+            trading = status == TRADING
+            log.log(
+                logging.INFO if trading else logging.WARNING,
+                "the exchange trades the symbol" if trading else "the exchange does not trade the symbol",
+                extra=fields(symbol=self.session.symbol, status=status),
+            )
+        self.session.note_status(status, self._monotonic())
+        self.tell()
 
     def failed(self) -> None:
         """A bug was met in handling the symbol: halt it. To be called while the exception is handled."""

@@ -22,6 +22,7 @@ from feedd.binance.decode import MAX_FRAME_BYTES, ControlReply, Decoder, Drifted
 from feedd.binance.endpoints import stream_url
 from feedd.binance.streams import Stream, Subscription
 from feedd.core.backoff import Backoff
+from feedd.core.budget import ConnectBudget
 from feedd.errors import DecodeError, FeeddError
 from feedd.logs import fields
 from feedd.model import ConnectFailure, DisconnectReason, InvalidReason
@@ -34,6 +35,9 @@ SILENCE_SECONDS = 45.0
 """The exchange pings every 20 s: two pings missed, with some slack."""
 CLOSE_SECONDS = 1.0
 """How long a close frame waits for its answer; stopping the daemon must not take longer than 3 s."""
+
+UNASKED_PAUSES = {ConnectFailure.HTTP_429: 60.0, ConnectFailure.HTTP_418: 120.0}
+"""Seconds to hold back where the exchange names none; its ban lasts two minutes at least (rest-api.md)."""
 
 _TIMEOUT = aiohttp.ClientWSTimeout(ws_receive=None, ws_close=CLOSE_SECONDS)
 _STATUS_FAILURES = {
@@ -100,6 +104,7 @@ class Feed:
         ws_url: str,
         intake: Intake,
         streams: Iterable[Stream],
+        budget: ConnectBudget,
         *,
         monotonic: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
@@ -110,6 +115,7 @@ class Feed:
         self._intake = intake
         self._url = stream_url(ws_url, (subscription.wire_name for subscription in subscriptions))
         self._decoder = Decoder(subscriptions)
+        self._budget = budget
         self._backoff = Backoff()
         self._monotonic = monotonic
         self._chance = chance
@@ -135,9 +141,11 @@ class Feed:
 
     async def _connect_and_read(self) -> float:
         """Have one connection, from handshake to end. Returns the seconds to wait before the next one."""
+        await self._wait_for_budget()
         try:
             socket = await self._connect()
         except ConnectFailed as failed:
+            self._heed(failed)
             delay = self._backoff.delay(self._chance(), failed.failure, failed.retry_after)
             self._intake.connect_failed(failed.failure)
             log.warning(
@@ -151,6 +159,23 @@ class Feed:
             )
             return delay
         return await self._use(socket)
+
+    async def _wait_for_budget(self) -> None:
+        while (wait := self._budget.take(self._monotonic())) > 0.0:
+            # Spread a little, so that those that wait for the same moment don't all come at once.
+            await self._pause(wait + self._chance())
+
+    def _heed(self, failed: ConnectFailed) -> None:
+        """Hold the whole process back when the exchange asks for it: it counts by address."""
+        pause = failed.retry_after
+        if pause is None and failed.failure in UNASKED_PAUSES:
+            pause = UNASKED_PAUSES[failed.failure]
+        if pause is not None:
+            self._budget.hold(pause, self._monotonic())
+            log.error(
+                "the exchange asks for a pause: nobody connects for now",
+                extra=fields(reason=failed.failure, seconds=pause),
+            )
 
     async def _connect(self) -> Socket:
         try:

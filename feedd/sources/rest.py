@@ -1,19 +1,20 @@
-"""What the venue's REST side is asked: its clock."""
+"""What the venue's REST side is asked: its clock, and which symbols it trades."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import aiohttp
 import msgspec
+import orjson
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from feedd.binance.endpoints import TIME_PATH
+from feedd.binance.endpoints import EXCHANGE_INFO_PATH, TIME_PATH
 from feedd.core.latency import ClockSample, VenueClock
-from feedd.errors import UnavailableError
+from feedd.errors import FeeddError, UnavailableError
 from feedd.logs import fields
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,11 @@ SYNC_EVERY_SECONDS = 60.0
 """Quartz drifts by some 50 microseconds a second at worst: 3 ms in this time, far below the latency limit."""
 ASK_AGAIN_AFTER_SECONDS = 5.0
 """How soon a doubt may cause the next measurement."""
+UNKNOWN = "UNKNOWN"
+"""What stands for the status of a symbol that the venue doesn't have."""
+Tell = Callable[[str, str], None]
+"""Takes a symbol and its status."""
+
 _TIMEOUT = aiohttp.ClientTimeout(total=5.0)
 _RETRY = wait_random_exponential(multiplier=1.0, max=30.0)
 
@@ -120,3 +126,80 @@ class ClockKeeper:
             "the venue's clock can't be asked; latency is taken against the last estimate",
             extra=fields(error=error, attempt=state.attempt_number),
         )
+
+
+class _Symbol(msgspec.Struct):
+    symbol: str
+    status: str
+
+
+class _ExchangeInfo(msgspec.Struct):
+    symbols: list[_Symbol]
+
+
+class UnknownSymbolError(FeeddError):
+    """The venue has no such symbol, or not every one of those that it was asked for."""
+
+
+class VenueStatus:
+    """Asks the venue which symbols are trading."""
+
+    def __init__(self, http: aiohttp.ClientSession, rest_url: str) -> None:
+        self._http = http
+        self._url = rest_url + EXCHANGE_INFO_PATH
+
+    async def statuses(self, symbols: Sequence[str]) -> dict[str, str]:
+        """Return each symbol's status, such as TRADING. Raises UnknownSymbolError, UnavailableError."""
+        query = {"symbols": orjson.dumps(list(symbols)).decode(), "showPermissionSets": "false"}
+        try:
+            async with self._http.get(self._url, params=query, timeout=_TIMEOUT) as response:
+                body = await response.read()
+                if response.status == 400:  # -1121, whatever else is asked for with it
+                    raise UnknownSymbolError(f"{self._url}: {body[:200].decode(errors='replace')}")
+                response.raise_for_status()
+                answer = msgspec.json.decode(body, type=_ExchangeInfo)
+        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError, ValueError) as error:
+            raise UnavailableError(f"{self._url}: {str(error) or type(error).__name__}") from error
+        return {entry.symbol: entry.status for entry in answer.symbols}
+
+
+class StatusKeeper:
+    """One poller for all symbols: asks how the venue sees them, and tells. No answer changes nothing."""
+
+    def __init__(self, venue_status: VenueStatus, symbols: Callable[[], Sequence[str]], tell: Tell) -> None:
+        self._venue_status = venue_status
+        self._symbols = symbols
+        self._tell = tell
+        self._is_reachable = True
+
+    async def run(self, every: Callable[[], float]) -> None:
+        """Ask for ever, every so many seconds."""
+        while True:
+            await self.ask()
+            await asyncio.sleep(every())
+
+    async def ask(self) -> None:
+        """Ask once, and tell what was answered."""
+        try:
+            statuses = await self._ask_for(self._symbols())
+        except UnavailableError as error:
+            if self._is_reachable:
+                log.warning(
+                    "the exchange's status can't be asked; the last one stays", extra=fields(error=error)
+                )
+            self._is_reachable = False
+            return
+        self._is_reachable = True
+        for symbol, status in statuses.items():
+            self._tell(symbol, status)
+
+    async def _ask_for(self, symbols: Sequence[str]) -> dict[str, str]:
+        """Return the statuses of these symbols, UNKNOWN for each that the venue doesn't have."""
+        try:
+            return await self._venue_status.statuses(symbols)
+        except UnknownSymbolError:
+            # One unknown symbol spoils the answer for all: halve until it stands alone.
+            if len(symbols) == 1:
+                return {symbols[0]: UNKNOWN}
+            middle = len(symbols) // 2
+            return await self._ask_for(symbols[:middle]) | await self._ask_for(symbols[middle:])

@@ -66,7 +66,7 @@ def compress(text: str, factor: float) -> str:
         return f"{match[1]}{round(int(match[2]) * _UNITS[match[3]] / factor * 1000)}ms"
 
     text = re.sub(r"(\[|(?:for|interval|timeout|wait): )(\d+)(ms|s|m|h)\b", shorter, text)
-    heartbeat = re.compile(r"(feedd_stream_last_message_timestamp_seconds{[^}]*} > )(\d+)")
+    heartbeat = re.compile(r"(clamp_min\(3 \* feedd_stale_after_seconds, )(\d+)")
     return heartbeat.sub(lambda match: f"{match[1]}{int(match[2]) / factor:g}", text)
 
 

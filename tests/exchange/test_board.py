@@ -97,6 +97,7 @@ def test_arguments_have_defaults_and_are_read() -> None:
     assert put(make_board(), "close", code=4000, reason="x").kind == Close(code=4000, reason="x")
     assert put(make_board(), "delay", ms=2.5).kind == Delay(ms=2.5)
     assert put(make_board(), "http", status=429, retry_after=7).kind == Http(status=429, retry_after=7)
+    assert put(make_board(), "http", retry_after=None).kind == Http()
     garbage = put(make_board(), "garbage", mode="binary").kind
     assert isinstance(garbage, Garbage) and garbage.mode is GarbageMode.BINARY
 

@@ -219,6 +219,25 @@ async def test_client_that_is_gone_without_a_word_is_forgotten() -> None:
         assert exchange.seen.close_codes == {}
 
 
+async def test_client_that_closes_without_reading_on_is_let_go(session: aiohttp.ClientSession) -> None:
+    async with (
+        Exchange(BUSY) as exchange,
+        tap(session, exchange, "btcusdt@trade") as witness,
+        connect(exchange) as client,
+    ):
+        await exchange.wait_connected("BTCUSDT", connects=2)
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        exchange.set_fault("garbage", mode="too_big", count=3)
+        await witness.until(lambda: len([text for text in witness.texts if len(text) > 10**6]) == 3)
+        client.send(CLOSE, b"\x03\xe8")
+        await exchange.wait_until(lambda: exchange.open_connections() == 1)
+        # Longer than the exchange holds on to what it can't send.
+        await asyncio.sleep(0.5)
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+            await client.reader.readexactly(3 * 5 * 1024 * 1024)
+
+
 async def test_plain_request_for_a_stream_is_no_handshake(session: aiohttp.ClientSession) -> None:
     async with Exchange() as exchange, session.get(exchange.rest_url + "/ws/btcusdt@trade") as response:
         assert response.status == 400

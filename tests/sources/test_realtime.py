@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from feedd.core.session import Lane
+from feedd.core.session import Lane, Session
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason
 from feedd.sources import realtime
@@ -120,8 +120,8 @@ async def test_gate_closes_within_50_ms_of_the_staleness_deadline() -> None:
         ("http", {"status": 400}, ConnectFailure.HTTP_4XX),
         ("http", {"status": 403}, ConnectFailure.HTTP_403),
         ("http", {"status": 404}, ConnectFailure.HTTP_404),
-        ("http", {"status": 418}, ConnectFailure.HTTP_418),
-        ("http", {"status": 429, "retry_after": 7}, ConnectFailure.HTTP_429),
+        ("http", {"status": 418, "retry_after": 2}, ConnectFailure.HTTP_418),
+        ("http", {"status": 429, "retry_after": 2}, ConnectFailure.HTTP_429),
         ("http", {"status": 451}, ConnectFailure.HTTP_451),
         ("hang", {}, ConnectFailure.TIMEOUT),
     ],
@@ -140,6 +140,41 @@ async def test_failed_handshake_is_counted_under_its_reason(
             backoff = feedd.session(HIT).backoff_seconds
             slow = failure in (ConnectFailure.HTTP_403, ConnectFailure.HTTP_404, ConnectFailure.HTTP_451)
             assert backoff >= 60.0 if slow else backoff >= arguments.get("retry_after", 0.0)
+
+
+@pytest.mark.parametrize("status", [418, 429])
+async def test_exchange_that_asks_for_a_pause_holds_the_whole_process_back(status: int) -> None:
+    async with Exchange(EXCHANGE) as exchange:
+        exchange.set_fault("http", status=status, retry_after=1)
+        async with running(settings_for(exchange)) as feedd:
+            await exchange.seen.wait_until(lambda: exchange.seen.attempts > 0, timeout=5.0)
+            await feedd.until(lambda feedd: feedd.daemon.desk.connect_budget.remaining(time.monotonic()) == 0)
+            exchange.clear_faults()
+            attempts = exchange.seen.attempts
+            began = time.monotonic()
+            await exchange.seen.wait_until(lambda: exchange.seen.attempts > attempts, timeout=5.0)
+            assert time.monotonic() - began > 0.8
+            await feedd.until_open()
+
+
+async def test_spent_budget_puts_the_next_attempts_off() -> None:
+    async with (
+        Exchange(EXCHANGE) as exchange,
+        running(settings_for(exchange, FEEDD_CONNECT_BUDGET="1")) as feedd,
+    ):
+        await feedd.until(lambda feedd: sum(map(_is_connected, feedd.daemon.desk.sessions.values())) == 1)
+        await feedd.until(lambda feedd: any(map(_is_put_off, feedd.daemon.desk.sessions.values())))
+        assert exchange.seen.attempts == 1
+        _, metrics = await feedd.get("/metrics")
+        assert "feedd_connect_budget_remaining 0\n" in metrics
+
+
+def _is_connected(session: Session) -> bool:
+    return session.is_connected
+
+
+def _is_put_off(session: Session) -> bool:
+    return session.backoff_seconds > 200.0
 
 
 async def test_refused_listener_is_dialled_until_it_is_back() -> None:

@@ -13,8 +13,10 @@ import pytest
 from feedd.core.latency import VenueClock
 from feedd.errors import UnavailableError
 from feedd.exchange import Exchange, ExchangeSettings
+from feedd.model import Reason
 from feedd.sources import rest
-from feedd.sources.rest import SAMPLES, ClockKeeper, VenueTime
+from feedd.sources.rest import SAMPLES, UNKNOWN, ClockKeeper, StatusKeeper, VenueStatus, VenueTime
+from tests.running import SYMBOLS, running, settings_for
 
 
 @asynccontextmanager
@@ -77,3 +79,43 @@ async def test_keeper_asks_again_after_an_outage_and_when_in_doubt(monkeypatch: 
                 await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_unknown_symbol_is_told_and_does_not_hide_the_others() -> None:
+    told: dict[str, str] = {}
+    async with Exchange(ExchangeSettings(symbols=SYMBOLS)) as exchange, aiohttp.ClientSession() as http:
+        exchange.set_fault("status", symbol=SYMBOLS[1], status="CANCEL_ONLY")
+        symbols = (SYMBOLS[0], "GONEUSDT", SYMBOLS[1])
+        await StatusKeeper(VenueStatus(http, exchange.rest_url), lambda: symbols, told.__setitem__).ask()
+    assert told == {SYMBOLS[0]: "TRADING", "GONEUSDT": UNKNOWN, SYMBOLS[1]: "CANCEL_ONLY"}
+
+
+async def test_silent_venue_changes_no_status() -> None:
+    told: dict[str, str] = {}
+    async with aiohttp.ClientSession() as http:
+        status = VenueStatus(http, "http://127.0.0.1:9")
+        await StatusKeeper(status, lambda: SYMBOLS, told.__setitem__).ask()
+    assert told == {}
+
+
+@pytest.mark.parametrize("status", ["BREAK", "HALT", "CANCEL_ONLY", "SOMETHING_NEW"])
+async def test_symbol_that_is_not_trading_halts_until_it_is(status: str) -> None:
+    async with (
+        Exchange(ExchangeSettings(symbols=SYMBOLS, rate=20.0)) as exchange,
+        running(settings_for(exchange, FEEDD_EXCHANGE_STATUS_SECONDS="0.1")) as feedd,
+    ):
+        await feedd.until_open()
+        exchange.set_fault("status", symbol=SYMBOLS[0], status=status)
+        await feedd.until(lambda _: Reason.EXCHANGE in feedd.session().gate.active)
+        assert not feedd.session(SYMBOLS[1]).gate.halted
+        exchange.clear_faults()
+        await feedd.until_open()
+
+
+async def test_symbol_that_is_not_trading_at_the_start_never_opens() -> None:
+    async with Exchange(ExchangeSettings(symbols=SYMBOLS, rate=20.0)) as exchange:
+        exchange.set_fault("status", symbol=SYMBOLS[0], status="HALT")
+        async with running(settings_for(exchange, FEEDD_SYMBOLS=f"{','.join(SYMBOLS)},GONEUSDT")) as feedd:
+            await feedd.until_open(SYMBOLS[1])
+            await feedd.until(lambda _: feedd.session().gate.reasons == (Reason.EXCHANGE,))
+            await feedd.until(lambda _: Reason.EXCHANGE in feedd.session("GONEUSDT").gate.active)

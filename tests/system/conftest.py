@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from feedd import __version__
 from feedd.exchange import Exchange, ExchangeSettings
 from tests.system.box import Box, require_box
 from tests.system.service import EXCHANGE_PORT, SYMBOLS, UNIT, Service
 
 CHECKOUT = Path(__file__).parents[2]
 IN_BOX = "/srv/feedd"
+NEXT_IN_BOX = "/srv/feedd-next"
 WHEELS_IN_BOX = "/srv/wheels"
+NEXT_VERSION = f"{__version__}.post1"
 INSTALL_SECONDS = 60.0
 
 
@@ -37,9 +41,22 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def box(wheels: Path) -> Iterator[Box]:
+def next_checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The next release: the same under another version."""
+    folder = tmp_path_factory.mktemp("next") / "feedd"
+    for name in ("feedd", "deploy", "systemd"):
+        shutil.copytree(CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "requirements.lock", "README.md"):
+        shutil.copy(CHECKOUT / name, folder)
+    module = folder / "feedd" / "__init__.py"
+    module.write_text(module.read_text().replace(f'"{__version__}"', f'"{NEXT_VERSION}"'))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def box(wheels: Path, next_checkout: Path) -> Iterator[Box]:
     """A machine with a systemd that was just booted."""
-    with Box({CHECKOUT: IN_BOX, wheels: WHEELS_IN_BOX}) as box:
+    with Box({CHECKOUT: IN_BOX, next_checkout: NEXT_IN_BOX, wheels: WHEELS_IN_BOX}) as box:
         yield box
 
 

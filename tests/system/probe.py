@@ -51,14 +51,17 @@ def trace() -> None:
     os._exit(error)
 
 
-def run_what_came_in() -> None:
-    path = Path("/tmp") / f"probe-{os.getpid()}"
-    try:
-        shutil.copy("/bin/true", path)
-        path.chmod(0o755)
-        subprocess.run([path], check=True)
-    finally:
-        path.unlink()
+def run_in(folder: str) -> Callable[[], object]:
+    def run() -> None:
+        path = Path(folder) / f"probe-{os.getpid()}"
+        try:
+            shutil.copy("/bin/true", path)
+            path.chmod(0o755)
+            subprocess.run([path], check=True)
+        finally:
+            path.unlink()
+
+    return run
 
 
 def make_setuid() -> None:
@@ -104,12 +107,12 @@ FORBIDDEN: dict[str, Callable[[], object]] = {
     "write in /usr": write_in("/usr"),
     "write in /var/lib/feedd": write_in("/var/lib/feedd"),
     "write in /run": write_in("/run"),
+    "write in /run/lock": write_in("/run/lock"),
     "write in /dev": write_in("/dev"),
     "see homes": lambda: list(Path("/home").iterdir()),
     "see root's home": lambda: list(Path("/root").iterdir()),
     "see other processes": see_others,
     "see the machine": Path("/proc/cpuinfo").read_text,
-    "tune the kernel": lambda: Path("/proc/sys/kernel/domainname").write_text("x"),
     "change its priority": lambda: os.nice(1),
     "trace": trace,
     "change its personality": lambda: call("personality", 0x0400000),
@@ -117,13 +120,14 @@ FORBIDDEN: dict[str, Callable[[], object]] = {
     "write and run memory": lambda: mmap.mmap(
         -1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_WRITE | mmap.PROT_EXEC
     ).close(),
-    "run what came in": run_what_came_in,
+    "run from /tmp": run_in("/tmp"),
+    "run from /var/tmp": run_in("/var/tmp"),
     "make a file setuid": make_setuid,
-    "open a packet socket": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close(),
     "open a netlink socket": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close(),
     f"start {THREADS} threads": start_threads,
 }
-FOLDERS = ("/", "/etc", "/opt/feedd", "/usr", "/var", "/var/lib/feedd", "/run")
+STATUS = ("CapEff", "CapPrm", "CapBnd", "NoNewPrivs", "Seccomp_filters")
+FOLDERS = ("/", "/etc", "/opt/feedd", "/usr", "/var", "/var/lib/feedd", "/run", "/run/lock")
 
 
 def outcome(attempt: Callable[[], object]) -> str:
@@ -139,7 +143,7 @@ def main() -> None:
     """Make all attempts and print what came of them."""
     status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines())
     found = {
-        "status": {key: status[key] for key in ("CapEff", "CapBnd", "CapPrm", "NoNewPrivs", "Seccomp")},
+        "status": {key: status[key] for key in STATUS},
         "writable": [folder for folder in FOLDERS if not os.statvfs(folder).f_flag & os.ST_RDONLY],
         "attempts": {name: outcome(attempt) for name, attempt in (NEEDED | FORBIDDEN).items()},
     }
