@@ -1,9 +1,14 @@
 """Every error that feedd raises on purpose.
 
     FeeddError
-    ├── SettingsError      the configuration is wrong; nothing was changed
-    ├── DecodeError        bytes that are no message feedd knows how to trust
-    └── UnavailableError   something feedd asked did not answer (the venue's REST side, another feedd)
+    ├── SettingsError        the configuration is wrong; nothing was changed
+    ├── DecodeError          bytes that are no message feedd knows how to trust
+    ├── UnavailableError     something feedd asked did not answer (the venue's REST side, another feedd)
+    ├── UnknownSymbolError   the venue has no such symbol (sources.rest)
+    ├── ConnectFailed        an attempt to connect failed (sources.realtime)
+    ├── UnusableFile         a CSV file that can't be played (sources.csv_files)
+    ├── NotConfirmedError    the daemon has not confirmed an operator's verb (verbs)
+    └── FaultError           a fault that the embedded exchange doesn't have (exchange)
 
 Anything else that escapes is a bug: it halts the symbol it hit under the reason `internal`.
 """

@@ -681,3 +681,29 @@ def test_any_story_ends_in_an_open_gate_once_all_is_well(events: list[str]) -> N
     for event in ("connect", "rebuilt", "resume", *["message"] * 200):
         story.happens(0.1, event)
     assert story.session.gate.reasons == ()
+
+
+@pytest.mark.parametrize("status", ["BREAK", "HALT", "CANCEL_ONLY", "END_OF_DAY", "SOMETHING_NEW"])
+def test_symbol_that_the_exchange_does_not_trade_is_halted_until_it_does(status: str) -> None:
+    session = open_session()
+    session.note_status(status, 2.0)
+    assert session.gate.reasons == (Reason.EXCHANGE,)
+    session.note_status("TRADING", 3.0)
+    assert not session.gate.halted
+    assert session.gate.halts[Reason.EXCHANGE] == 1
+
+
+def test_symbol_that_is_not_traded_stays_halted_through_a_new_beginning() -> None:
+    session = open_session()
+    session.note_status("BREAK", 2.0)
+    session.begin((), measures_latency=True, now=3.0)
+    trade(session, 3.5)
+    assert session.gate.reasons == (Reason.EXCHANGE,)
+
+
+def test_recorded_data_does_not_ask_whether_the_symbol_is_traded_today() -> None:
+    session = open_session()
+    session.note_status("BREAK", 2.0)
+    session.begin((), measures_latency=False, now=3.0)
+    trade(session, 3.5)
+    assert not session.gate.halted
