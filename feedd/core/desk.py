@@ -83,10 +83,12 @@ class Desk:
     def unready(self) -> dict[str, tuple[Reason, ...]]:
         """Return the symbols without good live data, and why. Empty means ready.
 
-        What a person has decided (the flags, a latched halt) says nothing of the data.
+        What a person has decided (the flags, a latched halt) says nothing of the data. Static data is not live.
         """
+        not_live = (Reason.STATIC_SOURCE,) if self.source is Source.STATIC else ()
         reasons = {
             symbol: tuple(reason for reason in session.gate.reasons if reason not in _READY_NEVERTHELESS)
+            + not_live
             for symbol, session in self.sessions.items()
         }
         return {symbol: found for symbol, found in reasons.items() if found}

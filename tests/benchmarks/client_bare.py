@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import time
 
 import orjson
-import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
-from tests.benchmarks.client_feedd import cpu_seconds, start_flood
+from tests.benchmarks.client_feedd import cpu_seconds, run_client, start_flood
 
 
 class Listener(WSListener):
@@ -42,15 +40,5 @@ async def _measure(port: int, connections: int, messages: int) -> None:
         transport.disconnect()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("port", type=int)
-    parser.add_argument("connections", type=int)
-    parser.add_argument("messages", type=int)
-    arguments = parser.parse_args()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_measure(arguments.port, arguments.connections, arguments.messages))
-
-
 if __name__ == "__main__":
-    main()
+    run_client(_measure)

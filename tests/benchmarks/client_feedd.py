@@ -6,7 +6,9 @@ import argparse
 import asyncio
 import json
 import resource
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import uvloop
@@ -75,15 +77,16 @@ async def _measure(port: int, connections: int, messages: int) -> None:
     await task
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def run_client(measure: Callable[[int, int, int], Coroutine[Any, Any, None]]) -> None:
+    """Run a client with the port, the connections and the messages that the command line names."""
+    parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
     parser.add_argument("connections", type=int)
     parser.add_argument("messages", type=int)
     arguments = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_measure(arguments.port, arguments.connections, arguments.messages))
+        runner.run(measure(arguments.port, arguments.connections, arguments.messages))
 
 
 if __name__ == "__main__":
-    main()
+    run_client(_measure)

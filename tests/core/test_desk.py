@@ -19,7 +19,7 @@ def desk_of(settings: Settings) -> Desk:
 
 
 def new_desk() -> Desk:
-    return desk_of(Settings(symbols=SYMBOLS))
+    return desk_of(Settings(symbols=SYMBOLS, realtime=True))
 
 
 def quote(session: Session, now: float) -> None:
@@ -160,6 +160,13 @@ def test_desk_is_ready_once_every_symbol_has_good_data() -> None:
     assert desk.unready() == {"ETHUSDT": (Reason.STARTING,)}
     go_live(desk.sessions["ETHUSDT"])
     assert desk.unready() == {}
+
+
+def test_static_data_is_never_ready() -> None:
+    desk = desk_of(Settings(symbols=("BTCUSDT",)))
+    go_live(desk.sessions["BTCUSDT"])
+    assert not desk.sessions["BTCUSDT"].gate.halted
+    assert desk.unready() == {"BTCUSDT": (Reason.STATIC_SOURCE,)}
 
 
 def test_what_a_person_decided_leaves_the_desk_ready() -> None:

@@ -38,6 +38,7 @@ CLOSED = [
     Harm("close", Reason.DISCONNECTED, True, {"code": 1001}),
     Harm("close", Reason.DISCONNECTED, True, {"code": 1008}),
     Harm("flap", Reason.DISCONNECTED, True, seconds=1.0),
+    Harm("server_shutdown", Reason.DISCONNECTED, True, {"cut_after": 0.0}),
 ]
 SILENT = [
     Harm("mute", Reason.STALE, False, seconds=1.6),
@@ -45,6 +46,7 @@ SILENT = [
 ]
 SPOILT = [
     Harm("delay", Reason.LATENCY, False, {"ms": 700}, seconds=1.5),
+    Harm("latency_spike", Reason.STALE, False, seconds=1.6),
     Harm("clock_skew", Reason.LATENCY, True, {"ms": -3000, "rest": False}, seconds=1.0),
     Harm("garbage", Reason.SCHEMA, True, {"mode": "bad_json"}, seconds=0.6),
     Harm("garbage", Reason.SCHEMA, True, {"mode": "not_object"}, seconds=0.6),
@@ -86,7 +88,7 @@ async def test_fault_halts_its_symbol_in_time_and_good_data_resumes_it(
 
 
 def _silence_of(harm: Harm) -> float:
-    return STALE_AFTER if harm.reason is Reason.STALE else harm.arguments["ms"] / 1000
+    return STALE_AFTER if harm.reason is Reason.STALE else harm.arguments["ms"] / 1000.0
 
 
 def _pace_of(harm: Harm) -> float:
@@ -265,6 +267,51 @@ async def test_gap_and_repetition_are_counted_exactly() -> None:
         exchange.set_fault("duplicate", symbol=HIT, stream="trade", count=3)
         await feedd.until(lambda _: trades.duplicates == 3)
         assert (trades.gaps, trades.missed, trades.resets) == (1, 7, 0)
+
+
+async def test_early_closes_are_survived() -> None:
+    async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
+        await feedd.until_open()
+        exchange.set_fault("early_close", symbol=HIT, after=0.2, seconds=1.5)
+        exchange.set_fault("reset", symbol=HIT)
+        disconnects = feedd.session(HIT).counts.disconnects
+        await feedd.until(lambda _: disconnects[DisconnectReason.SERVER_CLOSE] >= 1)
+        await feedd.until_open(HIT)
+        assert not feedd.session(OTHER).gate.halts[Reason.DISCONNECTED]
+
+
+@pytest.mark.parametrize(
+    ("fault", "arguments"),
+    [
+        ("mute", {"stream": "bookTicker"}),
+        ("reorder", {"stream": "trade", "count": 5}),
+        ("duplicate", {"count": 20}),
+        ("id_reset", {}),
+        ("gap", {"count": 3}),
+        ("clock_skew", {"ms": 250}),
+        ("delay", {"ms": 100}),
+    ],
+)
+async def test_what_harms_no_trust_halts_nothing(fault: str, arguments: dict[str, Any]) -> None:
+    async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
+        await feedd.until_open()
+        exchange.set_fault(fault, symbol=HIT, **arguments)
+        trades = feedd.session(HIT).lanes["btcusdt@trade"]
+        enough = trades.messages + 60
+        await feedd.until(lambda _: trades.messages > enough)
+        assert not feedd.session(HIT).gate.halted
+        assert sum(feedd.session(HIT).gate.halts.values()) == 0
+
+
+async def test_ids_that_begin_anew_are_a_reset_and_no_loss() -> None:
+    async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
+        await feedd.until_open()
+        trades = feedd.session(HIT).lanes["btcusdt@trade"]
+        exchange.set_fault("id_reset", symbol=HIT)
+        await feedd.until(lambda _: trades.sequence.resets == 1)
+        enough = trades.messages + 20
+        await feedd.until(lambda _: trades.messages > enough)
+        assert (trades.sequence.gaps, trades.sequence.missed, trades.sequence.duplicates) == (0, 0, 0)
 
 
 async def test_bug_halts_its_symbol_alone_and_is_healed() -> None:
