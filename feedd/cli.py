@@ -99,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(command=_carry_out, verb=verb)
 
     demo = commands.add_parser("demo", help="run the embedded exchange and a daemon on loopback")
+    demo.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:9745", help="default: %(default)s")
+    demo.add_argument("--exchange-port", type=int, default=9746, metavar="PORT", help="default: %(default)s")
     demo.set_defaults(command=_demo)
     return parser
 
@@ -178,9 +180,9 @@ def _exchange(arguments: argparse.Namespace) -> int:
     return _until_signalled(work)
 
 
-def _demo(_: argparse.Namespace) -> int:
+def _demo(arguments: argparse.Namespace) -> int:
     async def work(stop: asyncio.Event) -> int:
-        await run_demo(stop, print)
+        await run_demo(stop, print, arguments.listen, arguments.exchange_port)
         return FINE
 
     return _until_signalled(work)

@@ -11,26 +11,34 @@ from feedd.exchange import Exchange, ExchangeSettings
 from feedd.settings import LogFormat, LogLevel, resolve
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
-_EXCHANGE_PORT = 9746
 
 
-async def run_demo(stop: asyncio.Event, say: Callable[[str], None]) -> None:
-    """Run until `stop` is set, telling a person what to open. Raises OSError where a port is taken."""
+async def run_demo(stop: asyncio.Event, say: Callable[[str], None], listen: str, exchange_port: int) -> None:
+    """Run until `stop` is set, telling a person what to open.
+
+    Raises:
+        SettingsError: `listen` is no address.
+        OSError: a port is taken.
+    """
     logs.set_up(LogLevel.INFO, LogFormat.TEXT)
     exchange = Exchange(ExchangeSettings(symbols=SYMBOLS))
-    await exchange.start(port=_EXCHANGE_PORT)
+    await exchange.start(port=exchange_port)
     try:
         arguments = {
             "FLAG_REALTIME": "1",
+            "FEEDD_LISTEN": listen,
             "FEEDD_SYMBOLS": ",".join(SYMBOLS),
             "FEEDD_WS_URL": exchange.ws_url,
             "FEEDD_REST_URL": exchange.rest_url,
         }
         daemon = Daemon(resolve(None, {}, arguments).settings)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(daemon.run(stop))
-            address = await daemon.listening()
-            say(_what_to_open(f"http://{address}", exchange.rest_url))
+        running = asyncio.create_task(daemon.run(stop))
+        listening = asyncio.create_task(daemon.listening())
+        await asyncio.wait({running, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if listening.done():
+            say(_what_to_open(f"http://{listening.result()}", exchange.rest_url))
+        listening.cancel()
+        await running
     finally:
         await exchange.stop()
 

@@ -212,8 +212,17 @@ def _get(url: str) -> str:
     return body.decode()
 
 
+def test_demo_whose_port_is_taken_is_exit_1_with_a_line_that_says_so() -> None:
+    with started("run", "--listen", "127.0.0.1:0") as daemon:
+        address = daemon.read_until(r"event=listening url=http://(\S+)")[1]
+        outcome = feedd("demo", "--listen", address, "--exchange-port", "0")
+        assert outcome.returncode == 1
+        assert "address already in use" in outcome.stderr
+        assert "Traceback" not in outcome.stderr
+
+
 def test_demo_has_three_symbols_live_and_status_shows_them() -> None:
-    with started("demo") as demo:
+    with started("demo", "--listen", "127.0.0.1:0", "--exchange-port", "0") as demo:
         url = demo.read_until(r"(http://\S+)/ +all pages")[1]
         for _ in range(3):
             demo.read_until('event="trading open"')

@@ -83,7 +83,8 @@ class Desk:
     def unready(self) -> dict[str, tuple[Reason, ...]]:
         """Return the symbols without good live data, and why. Empty means ready.
 
-        What a person has decided (the flags, a latched halt) says nothing of the data. Static data is not live.
+        What a person has decided (the flags, a latched halt) says nothing of the data. Static data is never
+        live.
         """
         not_live = (Reason.STATIC_SOURCE,) if self.source is Source.STATIC else ()
         reasons = {

@@ -138,6 +138,7 @@ class Feed:
     async def _pause(self, seconds: float) -> None:
         self._session.backoff_seconds = seconds
         await asyncio.sleep(seconds)
+        self._session.backoff_seconds = 0.0
 
     async def _connect_and_read(self) -> float:
         """Have one connection, from handshake to end. Returns the seconds to wait before the next one."""
