@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Real components that the tests talk to; installed only as root, only where missing.
-APT_PACKAGES := prometheus
+APT_PACKAGES := prometheus prometheus-alertmanager systemd systemd-sysv systemd-container dbus libnss-systemd \
+	procps util-linux iproute2 python3-venv shellcheck
 
-.PHONY: run test lint types coverage unit soak bench lock clean system-packages
+.PHONY: run test lint types coverage unit soak bench lock sample clean system-packages
 
 run: $(VENV)/.run
 	$(BIN)/feedd demo
@@ -38,6 +39,9 @@ lock: $(VENV)/.dev
 		--generate-hashes --no-header --upgrade -o requirements.lock
 	$(BIN)/uv pip compile --quiet pyproject.toml --group build --group dev --group bench --universal \
 		--python-version 3.11 --generate-hashes --no-header --upgrade -o requirements-dev.lock
+
+sample: $(VENV)/.run
+	$(BIN)/python -c "from feedd.settings import sample; print(sample(), end='')" >systemd/feedd.env
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

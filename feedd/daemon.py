@@ -92,6 +92,9 @@ class Daemon:
         else:
             log.warning("there is no env-file to read; it was not given at the start")
             self._rearm()
+            if self._feeds is not None:
+                self._feeds.tell()
+            self._notifier.ready(status_line(self.desk))
 
     async def listening(self) -> Listen:
         """Wait until the HTTP side answers; returns its address."""

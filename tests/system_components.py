@@ -12,5 +12,5 @@ def needs(component: str, found: object) -> None:
     if found:
         return
     if os.environ.get("FEEDD_REQUIRE_SYSTEM") == "1":
-        pytest.fail(f"{component} is missing, and FEEDD_REQUIRE_SYSTEM=1 forbids to go on without")
-    pytest.skip(f"{component} is not installed here")
+        pytest.fail(f"{component} is not here, and FEEDD_REQUIRE_SYSTEM=1 forbids to go on without")
+    pytest.skip(f"{component} is not here")

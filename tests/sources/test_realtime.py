@@ -18,7 +18,7 @@ from tests.running import RESUME_AFTER, STALE_AFTER, SYMBOLS, GateListener, Runn
 HIT, OTHER = SYMBOLS
 IN_TIME = 0.05
 """How soon the gate must be closed after the trouble can be known, in seconds."""
-EXCHANGE = ExchangeSettings(symbols=SYMBOLS, rate=40.0)
+EXCHANGE = ExchangeSettings(symbols=SYMBOLS, rate=100.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +48,14 @@ SPOILT = [
     Harm("delay", Reason.LATENCY, False, {"ms": 700}, seconds=1.5),
     Harm("latency_spike", Reason.STALE, False, seconds=1.6),
     Harm("clock_skew", Reason.LATENCY, True, {"ms": -3000, "rest": False}, seconds=1.0),
-    Harm("garbage", Reason.SCHEMA, True, {"mode": "bad_json"}, seconds=0.6),
-    Harm("garbage", Reason.SCHEMA, True, {"mode": "not_object"}, seconds=0.6),
-    Harm("garbage", Reason.SCHEMA, True, {"mode": "binary"}, seconds=0.6),
-    Harm("garbage", Reason.SCHEMA, True, {"mode": "truncated"}, seconds=0.6),
-    Harm("garbage", Reason.DISCONNECTED, True, {"mode": "too_big"}, seconds=0.6),
-    Harm("drop_field", Reason.SCHEMA, True, {"field": "s"}, seconds=0.6),
-    Harm("wrong_type", Reason.SCHEMA, True, {"field": "s"}, seconds=0.6),
-    Harm("wrong_symbol", Reason.SCHEMA, True, seconds=0.6),
+    Harm("garbage", Reason.SCHEMA, True, {"mode": "bad_json"}, seconds=0.3),
+    Harm("garbage", Reason.SCHEMA, True, {"mode": "not_object"}, seconds=0.3),
+    Harm("garbage", Reason.SCHEMA, True, {"mode": "binary"}, seconds=0.3),
+    Harm("garbage", Reason.SCHEMA, True, {"mode": "truncated"}, seconds=0.3),
+    Harm("garbage", Reason.DISCONNECTED, True, {"mode": "too_big"}, seconds=0.3),
+    Harm("drop_field", Reason.SCHEMA, True, {"field": "s"}, seconds=0.3),
+    Harm("wrong_type", Reason.SCHEMA, True, {"field": "s"}, seconds=0.3),
+    Harm("wrong_symbol", Reason.SCHEMA, True, seconds=0.3),
 ]
 
 

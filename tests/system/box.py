@@ -41,7 +41,7 @@ MASKED: Final = (
     "systemd-timesyncd.service",
 )
 
-# In a mount namespace of its own, which takes the overlay with it when it ends, whatever ends it.
+# In namespaces of its own, which take the overlay and every process with them, whatever ends them.
 _BOOT = """
 for group in $GROUPS_OF_BOX; do echo $$ >"$group/cgroup.procs"; done
 mount -t tmpfs -o mode=0755 tmpfs "$FOLDER"
@@ -105,6 +105,7 @@ class Box:
         kernel = ["systemd.unit=basic.target", *(f"systemd.mask={unit}" for unit in MASKED)]
         # Nothing of this may survive the tests, not even when they are killed.
         command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"]
+        command += ["--pid", "--fork", "--kill-child", "--mount-proc"]
         with self._console.open("wb") as console:
             return subprocess.Popen(
                 [*command, "sh", "-euc", _BOOT, "boot", *flags, *kernel],
@@ -130,11 +131,9 @@ class Box:
         notified.settimeout(0.1)
         while True:
             with suppress(TimeoutError):
-                lines = notified.recv(4096).decode().split("\n")
-                for line in lines:
-                    if line.startswith("X_NSPAWN_LEADER_PID="):
-                        self.pid1 = int(line.partition("=")[2])
-                if "READY=1" in lines:
+                if "READY=1" in notified.recv(4096).decode().split("\n"):
+                    (nspawn,) = _children(self._process.pid)
+                    (self.pid1,) = _children(nspawn)
                     return
             is_over = self._process.poll() is not None or time.monotonic() > deadline
             assert not is_over, "the box does not boot:\n" + self._console.read_text(errors="replace")[-2000:]
@@ -169,7 +168,7 @@ class Box:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(STOP_SECONDS)
         if process.poll() is None:
-            process.kill()  # which ends the box's process 1, and that all others
+            process.kill()  # which takes all that runs in the box with it
         process.wait()
 
     # --- what tests do in it
@@ -245,6 +244,10 @@ def _enter_network(descriptor: int) -> None:
     new_network = 0x40000000
     if libc.setns(descriptor, new_network):
         raise OSError(ctypes.get_errno(), "setns")
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @contextmanager

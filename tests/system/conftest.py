@@ -14,12 +14,14 @@ from feedd import __version__
 from feedd.exchange import Exchange, ExchangeSettings
 from tests.system.box import Box, require_box
 from tests.system.service import EXCHANGE_PORT, SYMBOLS, UNIT, Service
+from tests.system_components import needs
 
 CHECKOUT = Path(__file__).parents[2]
 IN_BOX = "/srv/feedd"
 NEXT_IN_BOX = "/srv/feedd-next"
 WHEELS_IN_BOX = "/srv/wheels"
 NEXT_VERSION = f"{__version__}.post1"
+PYTHON = "/usr/bin/python3"
 INSTALL_SECONDS = 60.0
 
 
@@ -34,8 +36,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All packages of a release, for the Python that the machine's services run on."""
     require_box()
+    has_venv = subprocess.run([PYTHON, "-c", "import ensurepip"], capture_output=True, check=False)
+    needs(f"{PYTHON} with venv", has_venv.returncode == 0)
     folder = tmp_path_factory.mktemp("wheels")
-    pip = [sys.executable, "-m", "pip", "--python", "/usr/bin/python3", "download", "-qq", "--require-hashes"]
+    pip = [sys.executable, "-m", "pip", "--python", PYTHON, "download", "-qq", "--require-hashes"]
     subprocess.run([*pip, "-r", CHECKOUT / "requirements.lock", "-d", folder], check=True)
     return folder
 
@@ -60,10 +64,17 @@ def box(wheels: Path, next_checkout: Path) -> Iterator[Box]:
         yield box
 
 
+def try_install(box: Box, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Install feedd in the box, or try to."""
+    command = [f"{IN_BOX}/deploy/install", "--wheels", WHEELS_IN_BOX, *arguments]
+    return box.run(*command, check=False, timeout=INSTALL_SECONDS)
+
+
 def install(box: Box, *arguments: str) -> str:
     """Install feedd in the box. Returns what was said."""
-    command = [f"{IN_BOX}/deploy/install", "--wheels", WHEELS_IN_BOX, *arguments]
-    return box.run(*command, timeout=INSTALL_SECONDS).stdout
+    done = try_install(box, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ LIVE: Final = {
     "FEEDD_STALE_AFTER_SECONDS": "3",
     "FEEDD_RESUME_AFTER_SECONDS": "0.5",
 }
+VERB_SECONDS: Final = 10.0
 SHOWN_PAUSE: Final = 0.05
 
 
@@ -127,6 +128,11 @@ class Service:
                 said = "\n".join(self.journal())
                 raise AssertionError(f"not within {seconds} s: {what}; gate: {self.gate()}\n{said}")
             time.sleep(SHOWN_PAUSE)
+
+
+def verb(box: Box, name: str) -> str:
+    """Do what an operator types. Returns what was said."""
+    return box.run("feedd", name, "--env-file", ENV_FILE, timeout=VERB_SECONDS).stdout
 
 
 async def _get(url: str) -> tuple[int, str]:
