@@ -584,3 +584,9 @@ def test_recorded_session_is_decoded_to_the_last_message() -> None:
 @given(st.sampled_from(recorded_frames() or [b""]), st.data())
 def test_any_damage_to_a_recorded_frame_is_decoded_or_refused(frame: bytes, drawn: st.DataObject) -> None:
     check(mutated(frame, drawn), Decoder(RECORDED.values()), RECORDED)
+
+
+@pytest.mark.parametrize("stream", ["bookTicker", "depth5"])
+def test_new_event_on_a_stream_without_event_names_is_unknown(stream: str) -> None:
+    error = refusal(wrapped(stream, {"e": "somethingNew", "s": "BTCUSDT"}))
+    assert (error.reason, error.detail) == (InvalidReason.UNKNOWN_EVENT, "event 'somethingNew'")
