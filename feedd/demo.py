@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 
 from feedd import logs
@@ -52,5 +53,5 @@ feedd watches {", ".join(SYMBOLS)} of an embedded exchange. Open:
   {exchange_url}/        the exchange and its fault board
 See it halt and resume:
   curl -d '{{"fault": "mute", "symbol": "BTCUSDT", "seconds": 15}}' {exchange_url}/faults
-Watch it: feedd status --watch      Stop it: Ctrl-C
+Watch it: {sys.argv[0]} status --url {daemon_url} --watch      Stop it: Ctrl-C
 """

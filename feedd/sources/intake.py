@@ -135,7 +135,7 @@ class Intake:
 
     def note_status(self, status: str) -> None:
         """The venue has said whether the symbol is traded; a change of that is logged."""
-        if status != self.session.exchange_status:
+        if status != (self.session.exchange_status or TRADING):
             trading = status == TRADING
             log.log(
                 logging.INFO if trading else logging.WARNING,

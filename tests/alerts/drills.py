@@ -44,6 +44,8 @@ class Outcome:
     """Alerts, as name and symbol, that Prometheus raised and Alertmanager held back."""
     missing: list[str] = field(default_factory=list)
     """Pages and endings that never came."""
+    evidence: dict[str, float] = field(default_factory=dict)
+    """What shows that the drill was one: what Prometheus saw of it."""
     tokens: set[str] = field(default_factory=set)
     pagerduty: list[dict[str, object]] = field(default_factory=list)
     slack: list[dict[str, object]] = field(default_factory=list)
@@ -101,6 +103,8 @@ HALT_FAULTS = (
     HaltFault("BADUSDT", "schema", lambda exchange: exchange.set_fault("garbage", symbol="BADUSDT"), 0.5),
 )
 WAYS = tuple(PAGE_WITHIN)
+HELD_BACK = {("FeeddDisconnected", "DOWNUSDT"), ("FeeddFeedStale", "MUTEUSDT")}
+"""Symptoms that Prometheus sees too, and that must not page beside the halt."""
 
 
 async def halts(folder: Path) -> Outcome:
@@ -165,9 +169,19 @@ async def _halt_symbols(
             for fault in HALT_FAULTS
         ]
     await asyncio.gather(*waits)
-    for alert in await ask(alertmanager_url, "/api/v2/alerts", active="false"):
-        if alert["status"]["inhibitedBy"]:
-            outcome.inhibited.add((alert["labels"]["alertname"], alert["labels"]["symbol"]))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(10):
+            while not outcome.inhibited >= HELD_BACK:
+                outcome.inhibited |= await _inhibited(alertmanager_url)
+                await asyncio.sleep(0.1)
+
+
+async def _inhibited(alertmanager_url: str) -> set[tuple[str, str]]:
+    return {
+        (alert["labels"]["alertname"], alert["labels"]["symbol"])
+        for alert in await ask(alertmanager_url, "/api/v2/alerts", active="false")
+        if alert["status"]["inhibitedBy"]
+    }
 
 
 async def _resume(
@@ -281,12 +295,12 @@ class Troubles:
         daemon.save(FEEDD_SYMBOLS="")
         await asyncio.gather(
             self._flap(at),
-            self._paged("garbage, one frame", at, "FeeddInvalidMessages"),
+            self._paged("garbage, one frame", at, "FeeddInvalidMessages", symbol="BADUSDT"),
             self._paged("gap", at, "FeeddMessagesLost", symbol="LOSTUSDT"),
-            self._paged("unknown_field", at, "FeeddUnknownFields"),
-            self._paged("mute kline_1s", at, "FeeddHeartbeatSilent"),
-            self._paged("delay kline_1s", at, "FeeddLatencyHigh"),
-            self._paged("mute before the start", at, "FeeddStuckStarting"),
+            self._paged("unknown_field", at, "FeeddUnknownFields", symbol="NEWUSDT"),
+            self._paged("mute kline_1s", at, "FeeddHeartbeatSilent", symbol="BEATUSDT"),
+            self._paged("delay kline_1s", at, "FeeddLatencyHigh", symbol="LATEUSDT"),
+            self._paged("mute, from the start", at, "FeeddStuckStarting", symbol="DUMBUSDT"),
             self._paged("bad env-file", at, "FeeddReloadFailed"),
         )
         for fault in faults:
@@ -317,7 +331,7 @@ class Troubles:
     async def of_clocks(self) -> None:
         """Let the venue's clock be out of reach at first, then be wrong, then right."""
         at = time.monotonic()
-        await self._paged("rest_http before the start", at, "FeeddClockUnsynchronised")
+        await self._paged("rest_http, from the start", at, "FeeddClockUnsynchronised")
         at = time.monotonic()
         for fault in self._clocks.faults.active():
             if fault.kind.name == "rest_http":
@@ -547,8 +561,21 @@ async def benign(folder: Path) -> Outcome:
             lively.save(FEEDD_SYMBOLS=",".join(MANY))
             await asyncio.sleep(ends_at - time.monotonic())
             outcome.notices["benign"] = webhook.notices
-            outcome.rows.append(Row("scrapes missed", "none", "benign", scrapes.missed, 0))
+            outcome.evidence = await _evidence(url)
     return outcome
+
+
+async def _evidence(url: str) -> dict[str, float]:
+    """Return what Prometheus saw of the everyday events."""
+    asked = {
+        "starts": "max(changes(process_start_time_seconds[2m]))",
+        "scrapes missed": "max(count_over_time((up == 0)[2m:500ms]))",
+        "longest silence": 'max(max_over_time(feedd_feed_staleness_seconds{symbol="MUMUSDT"}[2m]))',
+        "halts on static data": 'max(max_over_time(feedd_trading_halted{environment="test"}[2m]))',
+        "pages of the rules": 'count(ALERTS{alertstate="firing"}) or vector(0)',
+    }
+    answers = {name: await ask(url, "/api/v1/query", query=query) for name, query in asked.items()}
+    return {name: float(each["data"]["result"][0]["value"][1]) for name, each in answers.items()}
 
 
 async def _restart(daemon: Daemon) -> None:
