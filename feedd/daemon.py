@@ -27,6 +27,7 @@ from feedd.feeds import Feeds
 from feedd.logs import fields
 from feedd.model import Reason, Source
 from feedd.outputs.gate_events import GateEvents
+from feedd.outputs.pager import Pager
 from feedd.outputs.systemd import Notifier, keep_alive, status_line
 from feedd.outputs.web import Web
 from feedd.settings import Listen, Resolved, Settings, differences
@@ -67,15 +68,17 @@ class Daemon:
             self._watch = EnvFileWatch(configuration, configuration.path, env_file)
         self._notifier = Notifier.from_environ(os.environ)
         self._feeds: Feeds | None = None
+        self._pager: Pager | None = None
         self._listening: asyncio.Future[Listen] | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set. Raises OSError where the address can't be listened on."""
         async with self._listen(), _http_client() as http, asyncio.TaskGroup() as tasks:
             self._log_start()
+            self._pager = Pager(http, self.desk, self.desk.pager)
             self._feeds = Feeds(self.desk, http, tasks, self._deliver, self._announce)
             await self._feeds.follow(self.desk.settings)
-            running = [tasks.create_task(work, name=name) for name, work in self._work(self._feeds)]
+            running = [tasks.create_task(work, name=name) for name, work in self._work(self._feeds, self._pager)]
             self._notifier.ready(status_line(self.desk))
             await stop.wait()
             log.info("stopping")
@@ -116,12 +119,13 @@ class Daemon:
             await self._web.stop()
             log.info("stopped")
 
-    def _work(self, feeds: Feeds) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+    def _work(self, feeds: Feeds, pager: Pager) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         """Return what the daemon does all the time, each with a name."""
         work = [
             ("supervisor", self._supervise()),
             ("loop lag", self._measure_loop_lag()),
             ("gate heartbeat", self._gate_events.run()),
+            ("pager", pager.run()),
             (
                 "systemd",
                 keep_alive(self._notifier, lambda: self.desk.progress_at, lambda: status_line(self.desk)),
@@ -224,6 +228,8 @@ class Daemon:
             ),
         )
         self._gate_events.gate_changed(session, change)
+        if self._pager is not None:
+            self._pager.gate_changed(session, change)
         if Reason.LATENCY in change.added and self._feeds is not None:
             self._feeds.doubt_clock()
 

@@ -27,6 +27,15 @@ class Consumers:
         self.disconnects = dict.fromkeys(ConsumerDisconnect, 0)
 
 
+class PagerCounts:
+    """What became of the posts to Alertmanager. Numbers only ever rise."""
+
+    def __init__(self) -> None:
+        self.posts = 0
+        """Taken by Alertmanager."""
+        self.failures = 0
+
+
 class Desk:
     """One daemon's state."""
 
@@ -40,6 +49,7 @@ class Desk:
         self.last_reload_successful = True
         self.last_reload_success_at = now
         self.consumers = Consumers()
+        self.pager = PagerCounts()
         self.event_loop_lag = Histogram(LOOP_LAG_BOUNDS)
         self.connect_budget = ConnectBudget(settings.connect_budget)
         self.progress_at = now

@@ -127,12 +127,15 @@ CONSUMER_DROPPED = _counter(
     "feedd_consumer_messages_dropped_total", "Messages that consumers were let go without having been sent."
 )
 CONSUMER_DISCONNECTS = _counter("feedd_consumer_disconnects_total", "Consumers gone, by reason.")
+PAGER_POSTS = _counter("feedd_pager_posts_total", "Posts of halts that Alertmanager has taken.")
+PAGER_FAILURES = _counter("feedd_pager_failures_total", "Posts of halts that Alertmanager has not taken.")
 LOOP_LAG = _histogram("feedd_event_loop_lag_seconds", "How late the event loop runs what was due.")
 
 CONNECTED = _gauge("feedd_feed_connected", "1 while the symbol has an open connection.")
 STALENESS = _gauge(
     "feedd_feed_staleness_seconds", "Age of the newest market message; since the start where there was none."
 )
+STALE_AFTER = _gauge("feedd_stale_after_seconds", "Age at which the symbol's data is stale.")
 LAST_MESSAGE = _gauge(
     "feedd_feed_last_message_timestamp_seconds", "When the newest market message came; 0 if never."
 )
@@ -199,6 +202,8 @@ def _of_process(desk: Desk) -> Iterator[tuple[Family, list[Row]]]:
         CONSUMER_DISCONNECTS,
         _by_reason(CONSUMER_DISCONNECTS, "", consumers.disconnects, ConsumerDisconnect),
     )
+    yield PAGER_POSTS, [_sample(PAGER_POSTS, "", lambda _: desk.pager.posts)]
+    yield PAGER_FAILURES, [_sample(PAGER_FAILURES, "", lambda _: desk.pager.failures)]
     yield LOOP_LAG, [HistogramSample(LOOP_LAG.name, "", desk.event_loop_lag)]
 
 
@@ -207,6 +212,7 @@ def _of_symbol(session: Session) -> Iterator[tuple[Family, list[Row]]]:
     counts, gate, freshness = session.counts, session.gate, session.freshness
     yield CONNECTED, [_sample(CONNECTED, symbol, lambda _: session.is_connected)]
     yield STALENESS, [_sample(STALENESS, symbol, lambda now: freshness.age(now.monotonic))]
+    yield STALE_AFTER, [_sample(STALE_AFTER, symbol, lambda _: freshness.limit)]
     yield LAST_MESSAGE, [_sample(LAST_MESSAGE, symbol, lambda now: now.timestamp(freshness.last_at))]
     for family, read in _LANE_FAMILIES:
         yield (

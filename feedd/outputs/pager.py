@@ -18,7 +18,7 @@ import aiohttp
 import orjson
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from feedd.core.desk import Desk
+from feedd.core.desk import Desk, PagerCounts
 from feedd.core.gate import GateChange
 from feedd.core.session import Session
 from feedd.errors import UnavailableError
@@ -92,15 +92,6 @@ class Halt:
             "Trading is halted in a symbol, by feedd itself.",
             f"{self.symbol} is halted, reason {self.reason}.",
         )
-
-
-class PagerCounts:
-    """What became of the posts. Numbers only ever rise."""
-
-    def __init__(self) -> None:
-        self.posts = 0
-        """Taken by Alertmanager."""
-        self.failures = 0
 
 
 @dataclass(slots=True, eq=False)
