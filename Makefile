@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 APT_PACKAGES := prometheus prometheus-alertmanager systemd systemd-sysv systemd-container dbus libnss-systemd \
 	procps util-linux iproute2 python3-venv shellcheck
 
-.PHONY: run test lint types coverage unit soak bench lock sample clean system-packages
+.PHONY: run stack test lint types coverage unit soak bench lock sample clean system-packages
 
 run: $(VENV)/.run
 	$(BIN)/feedd demo
@@ -26,6 +26,9 @@ coverage: $(VENV)/.dev
 
 unit: $(VENV)/.dev system-packages
 	$(BIN)/python -X dev -m pytest
+
+stack: $(VENV)/.run system-packages
+	$(BIN)/python deploy/stack
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.soak --messages 10000000

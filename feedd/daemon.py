@@ -78,11 +78,14 @@ class Daemon:
             self._pager = Pager(http, self.desk, self.desk.pager)
             self._feeds = Feeds(self.desk, http, tasks, self._deliver, self._announce)
             await self._feeds.follow(self.desk.settings)
-            running = [tasks.create_task(work, name=name) for name, work in self._work(self._feeds, self._pager)]
+            running = [
+                tasks.create_task(work, name=name) for name, work in self._work(self._feeds, self._pager)
+            ]
             self._notifier.ready(status_line(self.desk))
             await stop.wait()
             log.info("stopping")
             self._notifier.stopping()
+            self._pager = None  # what ends now was asked for: nobody is to be woken for it
             await self._feeds.stop()
             for task in running:
                 task.cancel()
