@@ -6,6 +6,7 @@ What a fault does to a payload stands with it; what it does to a socket is done 
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -238,16 +239,16 @@ class Garbage(Striking):
                 return Opcode.TEXT, text[: len(text) // 2]
 
 
-class Rewriting(Striking):
+class Rewriting(Striking, ABC):
     """What changes a payload's content."""
 
+    @abstractmethod
     def applies(self, document: Document) -> bool:
         """Say whether there is anything to change."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rewrite(self, document: Document) -> None:
         """Change the payload in place."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
