@@ -43,11 +43,11 @@ async def _fetch(http: aiohttp.ClientSession, url: str) -> bytes:
 
 def render(status: dict[str, Any]) -> str:
     """Return the status as lines for a person."""
-    flags, clock = status["flags"], status["clock"]
+    flags, is_static = status["flags"], status["source"] == "static"
     lines = [
         f"feedd {status['version']}  source {status['source']}  up {_duration(status['uptime_seconds'])}"
         f"  {'ready' if status['ready'] else 'NOT READY'}",
-        f"clock offset {_milliseconds(clock['offset_seconds'])} ±{_milliseconds(clock['error_seconds'])}"
+        f"{_clock(status['clock'])}"
         f"  loop lag p99 {_milliseconds(status['event_loop_lag_seconds']['p99'])}"
         f"  consumers {status['consumers']['connected']}",
     ]
@@ -55,17 +55,23 @@ def render(status: dict[str, Any]) -> str:
         lines.append("FLAG_REALTIME is off: static data, not production")
     if flags["trading_halted"]:
         lines.append("KILL SWITCH is on: trading is halted in every symbol")
-    rows = [_row(name, symbol) for name, symbol in status["symbols"].items()]
+    rows = [_row(name, symbol, is_static) for name, symbol in status["symbols"].items()]
     return "\n".join([*lines, "", *_table([_HEADINGS, *rows])]) + "\n"
 
 
-def _row(name: str, symbol: dict[str, Any]) -> tuple[str, ...]:
+def _clock(clock: dict[str, Any]) -> str:
+    if clock["error_seconds"] is None:
+        return "clock offset not measured"
+    return f"clock offset {_milliseconds(clock['offset_seconds'])} ±{_milliseconds(clock['error_seconds'])}"
+
+
+def _row(name: str, symbol: dict[str, Any], is_static: bool) -> tuple[str, ...]:
     streams, total = symbol["streams"].values(), symbol["latency_seconds"]["total"]
     return (
         name,
-        "halted" if symbol["halted"] else "open",
+        "halted" if symbol["halted"] else "open (static)" if is_static else "open",
         f"{symbol['staleness_seconds']:.1f}s",
-        "yes" if symbol["connected"] else f"in {symbol['backoff_seconds']:.0f}s",
+        _connection(symbol, is_static),
         str(sum(stream["messages"] for stream in streams)),
         str(sum(stream["missed"] for stream in streams)),
         _milliseconds(total["p50"]),
@@ -73,6 +79,12 @@ def _row(name: str, symbol: dict[str, Any]) -> tuple[str, ...]:
         str(sum(symbol["halts"].values())),
         ", ".join(symbol["reasons"]) or "-",
     )
+
+
+def _connection(symbol: dict[str, Any], is_static: bool) -> str:
+    if is_static:
+        return "-"
+    return "yes" if symbol["connected"] else f"in {symbol['backoff_seconds']:.0f}s"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import aiohttp
@@ -36,6 +37,14 @@ def test_static_source_and_kill_switch_are_said_loudly() -> None:
     text = rendered(Settings(trading_halted=True))
     assert "FLAG_REALTIME is off: static data, not production" in text
     assert "KILL SWITCH is on" in text
+
+
+def test_static_row_has_no_connection_and_its_gate_is_open_to_few() -> None:
+    desk = Desk(Settings(), time.monotonic(), time.time())
+    desk.sessions["BTCUSDT"].gate.good(time.monotonic())
+    text = render(status(desk, Moment.now()))
+    assert re.search(r"^BTCUSDT +open \(static\) +0\.0s +- ", text, re.MULTILINE)
+    assert "clock offset not measured" in text
 
 
 def test_unknown_latency_is_no_number() -> None:
