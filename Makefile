@@ -15,11 +15,12 @@ run: $(VENV)/.run
 test: lint types coverage unit
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check . deploy/stack
+	$(BIN)/ruff format --check . deploy/stack
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+	$(BIN)/mypy deploy/grafana/dashboards.py deploy/stack
 
 coverage: $(VENV)/.dev
 	$(BIN)/python -m tests.core_coverage

@@ -203,6 +203,9 @@ async def test_new_streams_reconnect_and_the_old_counts_stay(tmp_path: Path) -> 
             lanes = feedd.session(HIT).lanes
             await feedd.until(lambda _: lanes["btcusdt@aggTrade"].messages > 0)
             assert lanes["btcusdt@bookTicker"].messages > 0
+            assert sum(feedd.session(HIT).gate.halts.values()) == 0, (
+                "what an operator asked for is no trouble"
+            )
             _, metrics = await feedd.get("/metrics")
             assert 'stream="aggTrade"' in metrics
 

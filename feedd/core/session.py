@@ -140,10 +140,16 @@ class Session:
         self._note_disconnected(now)
 
     def disconnected(self, reason: DisconnectReason, now: float) -> float:
-        """An open connection ended. Returns for how many seconds it had delivered good data."""
+        """An open connection ended. Returns for how many seconds it had delivered good data.
+
+        One that feedd itself shuts down is no trouble: the symbol waits for its next source, or for the end.
+        """
         self.open_connections -= 1
         self.counts.disconnects[reason] += 1
-        self._note_disconnected(now)
+        if reason is DisconnectReason.SHUTDOWN and not self.is_connected:
+            self.gate.restart(now)
+        else:
+            self._note_disconnected(now)
         last_at = self.freshness.last_at
         return 0.0 if self._good_from is None or last_at is None else last_at - self._good_from
 

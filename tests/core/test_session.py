@@ -707,3 +707,14 @@ def test_recorded_data_does_not_ask_whether_the_symbol_is_traded_today() -> None
     session.begin((), measures_latency=False, now=3.0)
     trade(session, 3.5)
     assert not session.gate.halted
+
+
+def test_connection_that_feedd_ends_itself_closes_the_gate_without_an_alarm() -> None:
+    session = open_session()
+    session.disconnected(DisconnectReason.SHUTDOWN, 2.0)
+    assert session.gate.reasons == (Reason.STARTING,)
+    assert sum(session.gate.halts.values()) == 0
+    session.connected(3.0)
+    assert session.gate.halted
+    trade(session, 3.5)
+    assert not session.gate.halted
