@@ -131,7 +131,8 @@ class Session:
         self.open_connections += 1
         self.counts.connects += 1
         self.backoff_seconds = 0.0
-        self._good_from = None
+        if self.open_connections == 1:
+            self._good_from = None
         self.gate.clear(Reason.DISCONNECTED, now)
 
     def connect_failed(self, failure: ConnectFailure, now: float) -> None:
