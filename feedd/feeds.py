@@ -22,6 +22,9 @@ from feedd.sources.static import StaticFeed
 
 SAMPLES: Final = Path(__file__).parent / "samples"
 """What static mode plays where no data of one's own is configured."""
+LOOK_SECONDS: Final = 1.0
+LOOKED_AT_ONCE: Final = 100
+"""Symbols whose rhythm is looked at in one go, which takes a fraction of a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,16 @@ class Feeds:
         """Have the venue's clock measured anew: latencies look as if a clock had been set."""
         if self._clock_keeper is not None:
             self._clock_keeper.doubt()
+
+    async def keep_looking(self) -> None:
+        """Look at every symbol's rhythm once a second, in portions that hold no message up."""
+        while True:
+            intakes = list(self._intakes.values())
+            for start in range(0, len(intakes), LOOKED_AT_ONCE):
+                for intake in intakes[start : start + LOOKED_AT_ONCE]:
+                    intake.look()
+                await asyncio.sleep(0.0)
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def stop(self) -> None:
         """End every feed, each socket with a close frame."""

@@ -155,6 +155,22 @@ class Intake:
         self.session.rebuilt(self._monotonic())
         self.tell()
 
+    def look(self) -> None:
+        """Learn the streams' rhythm; one that goes mute while its siblings speak is logged."""
+        now = self._monotonic()
+        for lane in self.session.look(now):
+            mute = lane.rhythm.is_mute
+            log.log(
+                logging.WARNING if mute else logging.INFO,
+                "a stream is mute while others of the symbol speak" if mute else "a stream speaks again",
+                extra=fields(
+                    symbol=self.session.symbol,
+                    stream=lane.stream.name,
+                    silent_seconds=f"{now - (lane.last_at or self.session.freshness.since):.1f}",
+                    usual_gap_seconds=f"{lane.rhythm.usual_gap or 0.0:.3f}",
+                ),
+            )
+
     def tell(self) -> None:
         """Announce what has changed at the gate."""
         changes, self.session.gate.changes = self.session.gate.changes, []

@@ -117,9 +117,9 @@ class Feed:
         return min(intake.session.freshness.limit for intake in self._intakes)
 
     @property
-    def _label(self) -> str | list[str]:
-        symbols = [intake.session.symbol for intake in self._intakes]
-        return symbols[0] if len(symbols) == 1 else symbols
+    def _label(self) -> str:
+        first, *more = (intake.session.symbol for intake in self._intakes)
+        return f"{first} and {len(more)} more" if more else first
 
     async def _keep_up(self) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -1,20 +1,23 @@
 """What becomes of the frames of one feed: decoded, brought into one order, handed to their symbol.
 
-While one connection delivers, a message goes straight on. While two do, the arbiter says when.
+While one connection delivers, a message goes straight on. While two do, the arbiter says when. A bug that a
+symbol's message meets halts that symbol alone: it is rebuilt, and what comes meanwhile is counted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 from feedd.binance.decode import ControlReply, Decoder, Drifted, ServerShutdown
 from feedd.binance.payloads import Frame, Payload
 from feedd.binance.streams import Stream, Subscription
 from feedd.core.arbiter import Arbiter
+from feedd.core.backoff import Backoff
 from feedd.core.links import Link
 from feedd.errors import DecodeError
 from feedd.logs import fields
@@ -27,6 +30,22 @@ SETTLE_SECONDS: Final = 5.0
 """After this, the connection that stayed has long brought what the other had brought before it went."""
 
 
+class Receiver(Protocol):
+    """Takes the messages of one symbol."""
+
+    def take(self, frame: Frame[Payload], raw: bytes, read_at: float) -> None: ...
+
+
+class _Discard:
+    """Stands in for a symbol that is being rebuilt."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._counts = intake.session.counts
+
+    def take(self, frame: Frame[Payload], raw: bytes, read_at: float) -> None:
+        self._counts.discarded += 1
+
+
 class Reception:
     """Takes what the connections of one feed deliver."""
 
@@ -36,19 +55,22 @@ class Reception:
         streams: Sequence[Stream],
         leaving: Callable[[Link], None],
         monotonic: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         subscriptions = {
             Subscription(intake.session.symbol, stream): intake for intake in intakes for stream in streams
         }
         self.names = [subscription.wire_name for subscription in subscriptions]
         self._intakes = intakes
-        self._by_stream: Mapping[str, Intake] = {
-            subscription.wire_name: intake for subscription, intake in subscriptions.items()
-        }
+        self._intake_of = {subscription.wire_name: intake for subscription, intake in subscriptions.items()}
+        self._receivers: dict[str, Receiver] = dict(self._intake_of)
+        self._backoffs = {intake: Backoff() for intake in intakes}
+        self._rebuilding: set[asyncio.TimerHandle] = set()
         self._leaving = leaving
         self._monotonic = monotonic
+        self._chance = chance
         self._decoder = Decoder(subscriptions)
-        self._arbiter = Arbiter(intake.session.lanes[name] for name, intake in self._by_stream.items())
+        self._arbiter = Arbiter(intake.session.lanes[name] for name, intake in self._intake_of.items())
         self._open = 0
         self._settling: asyncio.TimerHandle | None = None
 
@@ -73,8 +95,10 @@ class Reception:
             self._settling = loop.call_later(SETTLE_SECONDS, self._arbiter.settled)
 
     def stop(self) -> None:
-        """Let go of the timer."""
+        """Let go of the timers."""
         self._stop_settling()
+        for timer in self._rebuilding:
+            timer.cancel()
 
     def look(self) -> None:
         """To be called now and then while two connections deliver: what has waited long enough goes on."""
@@ -91,7 +115,7 @@ class Reception:
         if isinstance(message, Frame):
             self._receive(link, message, raw, read_at)
         elif isinstance(message, Drifted):
-            self._by_stream[message.frame.stream].note_unknown(message)
+            self._intake_of[message.frame.stream].note_unknown(message)
             self._receive(link, message.frame, raw, read_at)
         else:
             self._heed(link, message)
@@ -103,21 +127,45 @@ class Reception:
     def _receive(self, link: Link, frame: Frame[Payload], raw: bytes, read_at: float) -> None:
         link.last_at = read_at
         if self._open == 1:
-            self._by_stream[frame.stream].take(frame, raw, read_at)
+            self._hand_on(frame, raw, read_at)
             return
         if link.first_at is None:
             link.first_at = read_at
         if self._arbiter.may_pass(link, frame, raw, read_at):
-            self._by_stream[frame.stream].take(frame, raw, read_at)
+            self._hand_on(frame, raw, read_at)
         self.pass_on_what_waited()
 
     def pass_on_what_waited(self) -> None:
+        """Hand on what need not wait for the other connection any more."""
         while (held := self._arbiter.ready(self._monotonic())) is not None:
-            self._by_stream[held.frame.stream].take(held.frame, held.raw, held.read_at)
+            self._hand_on(held.frame, held.raw, held.read_at)
+
+    def _hand_on(self, frame: Frame[Payload], raw: bytes, read_at: float) -> None:
+        try:
+            self._receivers[frame.stream].take(frame, raw, read_at)
+        except Exception:
+            self._contain(self._intake_of[frame.stream])
+
+    def _contain(self, intake: Intake) -> None:
+        """Halt the symbol that a bug was met with, and take it up again after a while."""
+        intake.failed()
+        self._set_receiver(intake, _Discard(intake))
+        delay = self._backoffs[intake].delay(self._chance())
+        timer = asyncio.get_running_loop().call_later(delay, self._rebuild, intake)
+        self._rebuilding.add(timer)
+
+    def _rebuild(self, intake: Intake) -> None:
+        intake.rebuilt()
+        self._set_receiver(intake, intake)
+
+    def _set_receiver(self, intake: Intake, receiver: Receiver) -> None:
+        for name, owner in self._intake_of.items():
+            if owner is intake:
+                self._receivers[name] = receiver
 
     def _refuse(self, error: DecodeError, raw: bytes, read_at: float) -> None:
         # A frame that names no stream of ours casts doubt on all that its connection brings.
-        named = self._by_stream.get(error.stream or "")
+        named = self._intake_of.get(error.stream or "")
         for intake in self._intakes if named is None else (named,):
             intake.take_invalid(error, raw, read_at)
 

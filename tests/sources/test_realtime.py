@@ -333,7 +333,8 @@ async def test_bug_halts_its_symbol_alone_and_is_healed() -> None:
         await feedd.until(lambda feedd: Reason.INTERNAL in feedd.session(HIT).gate.active)
         broken = False
         await feedd.until_open(HIT)
-        assert feedd.session(HIT).counts.disconnects[DisconnectReason.PROTOCOL_ERROR] >= 1
+        assert feedd.session(HIT).counts.discarded > 0
+        assert feedd.session(HIT).counts.connects == 1
         assert feedd.session(OTHER).counts.connects == 1
 
 
@@ -365,3 +366,19 @@ async def test_many_symbols_have_a_connection_each() -> None:
         await feedd.until_open()
         assert exchange.open_connections() == 50
         await asyncio.gather(*(exchange.wait_connected(symbol) for symbol in symbols))
+
+
+async def test_stream_that_goes_mute_while_others_speak_is_counted_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
+        await feedd.until_open()
+        quotes = feedd.session(HIT).lanes["btcusdt@bookTicker"].rhythm
+        await feedd.until(lambda _: quotes.usual_gap is not None)
+        exchange.set_fault("mute", symbol=HIT, stream="bookTicker")
+        await feedd.until(lambda _: quotes.is_mute)
+        assert "a stream is mute while others of the symbol speak" in caplog.messages
+        exchange.clear_faults()
+        await feedd.until(lambda _: not quotes.is_mute)
+        assert quotes.mutes == 1
+        assert sum(feedd.session(HIT).gate.halts.values()) == 0
