@@ -113,7 +113,10 @@ class Reception:
             self._look_again(link, raw, read_at)
         elif self._open == 1:
             link.last_at = read_at
-            self._hand_on(frame, raw, read_at)
+            try:
+                self._receivers[frame.stream].take(frame, raw, read_at)
+            except Exception:
+                self._contain(self._intake_of[frame.stream])
         else:
             self._arbitrate(link, frame, raw, read_at)
 
