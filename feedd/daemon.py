@@ -129,6 +129,7 @@ class Daemon:
             ("supervisor", self._supervise(feeds)),
             ("loop lag", self._measure_loop_lag()),
             ("gate heartbeat", self._gate_events.run()),
+            ("rhythm", feeds.keep_looking()),
             ("pager", pager.run()),
             (
                 "systemd",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,19 +16,22 @@ from feedd.binance.streams import Stream, parse_stream
 from feedd.core.desk import Desk
 from feedd.settings import Settings
 from feedd.sources.intake import Announce, Deliver, Intake
-from feedd.sources.realtime import Feed
+from feedd.sources.realtime import Feed, Upkeep
 from feedd.sources.rest import ClockKeeper, StatusKeeper, VenueStatus, VenueTime
 from feedd.sources.static import StaticFeed
 
 SAMPLES: Final = Path(__file__).parent / "samples"
 """What static mode plays where no data of one's own is configured."""
+LOOK_SECONDS: Final = 1.0
+LOOKED_AT_ONCE: Final = 100
+"""Symbols whose rhythm is looked at in one go, which takes a fraction of a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
     """A feed from the exchange."""
 
-    ws_url: str
+    ws_urls: tuple[str, ...]
     streams: tuple[Stream, ...]
 
 
@@ -44,15 +47,38 @@ class Static:
 
 
 Plan = Live | Static
+Group = tuple[str, ...]
+"""The symbols of one feed."""
 
 
 def plan_for(settings: Settings) -> Plan:
-    """Return what each symbol's feed is made of. A feed whose plan stays the same is left alone."""
+    """Return what each feed is made of. A feed whose plan stays the same is left alone."""
     if not settings.realtime:
         is_only_symbol = len(settings.symbols) == 1
         return Static(settings.csv_path or SAMPLES, is_only_symbol, settings.csv_minutes, settings.csv_speed)
-    venue = endpoints(settings.venue, settings.ws_url, settings.rest_url)
-    return Live(venue.ws_urls[0], tuple(parse_stream(name) for name in settings.streams))
+    venue = endpoints(settings.venue, settings.ws_urls, settings.rest_url)
+    return Live(venue.ws_urls, tuple(parse_stream(name) for name in settings.streams))
+
+
+def upkeep_for(settings: Settings) -> Upkeep:
+    """Return how a live feed keeps its connections; this may change while it runs."""
+    return Upkeep(settings.redundancy, settings.rotate_after_hours * 3600.0, settings.rotate_window)
+
+
+def groups_for(settings: Settings, running: Iterable[Group]) -> list[Group]:
+    """Return which symbols share a feed. What runs and can stay as it is does so."""
+    size = settings.symbols_per_connection if settings.realtime else 1
+    kept = [group for group in running if len(group) <= size and set(group) <= set(settings.symbols)]
+    taken = {symbol for group in kept for symbol in group}
+    rest = [symbol for symbol in settings.symbols if symbol not in taken]
+    return kept + [tuple(rest[start : start + size]) for start in range(0, len(rest), size)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    plan: Plan
+    feed: Feed | StaticFeed
+    task: asyncio.Task[None]
 
 
 class Feeds:
@@ -74,29 +100,28 @@ class Feeds:
         self._announce = announce
         self._monotonic = monotonic
         self._intakes: dict[str, Intake] = {}
-        self._running: dict[str, tuple[Plan, asyncio.Task[None]]] = {}
+        self._running: dict[Group, _Running] = {}
         self._clock_keeper: ClockKeeper | None = None
         self._venue_tasks: tuple[str, list[asyncio.Task[None]]] = ("", [])
 
     async def follow(self, settings: Settings) -> None:
         """Make what runs what the settings say."""
         plan = plan_for(settings)
-        await self._end(
-            [
-                symbol
-                for symbol, (running, _) in self._running.items()
-                if symbol not in settings.symbols or running != plan
-            ]
-        )
+        same = [group for group, running in self._running.items() if running.plan == plan]
+        groups = groups_for(settings, same)
+        await self._end([group for group in self._running if group not in same or group not in groups])
         self._desk.follow(settings, self._monotonic())
         for symbol in self._intakes.keys() - self._desk.sessions.keys():
             self._intakes.pop(symbol).stop()
         for intake in self._intakes.values():
             intake.rearm()
-        for symbol in settings.symbols:
-            if symbol not in self._running:
-                self._begin(symbol, plan)
-        venue = endpoints(settings.venue, settings.ws_url, settings.rest_url)
+        for running in self._running.values():
+            if isinstance(running.feed, Feed):
+                running.feed.follow(upkeep_for(settings))
+        for group in groups:
+            if group not in self._running:
+                self._begin(group, plan)
+        venue = endpoints(settings.venue, settings.ws_urls, settings.rest_url)
         self._ask_venue(venue.rest_url if settings.realtime else "")
         self.tell()
 
@@ -110,6 +135,16 @@ class Feeds:
         if self._clock_keeper is not None:
             self._clock_keeper.doubt()
 
+    async def keep_looking(self) -> None:
+        """Look at every symbol's rhythm once a second, in portions that hold no message up."""
+        while True:
+            intakes = list(self._intakes.values())
+            for start in range(0, len(intakes), LOOKED_AT_ONCE):
+                for intake in intakes[start : start + LOOKED_AT_ONCE]:
+                    intake.look()
+                await asyncio.sleep(0.0)
+            await asyncio.sleep(LOOK_SECONDS)
+
     async def stop(self) -> None:
         """End every feed, each socket with a close frame."""
         await self._end(list(self._running))
@@ -117,26 +152,33 @@ class Feeds:
         for intake in self._intakes.values():
             intake.stop()
 
-    def _begin(self, symbol: str, plan: Plan) -> None:
-        if symbol not in self._intakes:
-            self._intakes[symbol] = Intake(
-                self._desk.sessions[symbol], self._deliver, self._announce, self._monotonic
-            )
-        intake = self._intakes[symbol]
+    def _begin(self, group: Group, plan: Plan) -> None:
+        intakes = [self._intake(symbol) for symbol in group]
         feed: Feed | StaticFeed
         match plan:
             case Live():
-                intake.begin(plan.streams, measures_latency=True)
-                feed = Feed(self._http, plan.ws_url, intake, plan.streams, self._desk.connect_budget)
+                for intake in intakes:
+                    intake.begin(plan.streams, measures_latency=True)
+                upkeep, budget = upkeep_for(self._desk.settings), self._desk.connect_budget
+                feed = Feed(self._http, plan.ws_urls, intakes, plan.streams, budget, upkeep)
             case Static():
+                (intake,) = intakes
                 intake.begin((), measures_latency=False)
                 feed = StaticFeed(
                     intake, plan.path, plan.minutes, plan.speed, is_only_symbol=plan.is_only_symbol
                 )
-        self._running[symbol] = (plan, self._tasks.create_task(feed.run(), name=f"feed {symbol}"))
+        task = self._tasks.create_task(feed.run(), name=f"feed {' '.join(group)}")
+        self._running[group] = _Running(plan, feed, task)
 
-    async def _end(self, symbols: list[str]) -> None:
-        ending = [self._running.pop(symbol)[1] for symbol in symbols]
+    def _intake(self, symbol: str) -> Intake:
+        if symbol not in self._intakes:
+            self._intakes[symbol] = Intake(
+                self._desk.sessions[symbol], self._deliver, self._announce, self._monotonic
+            )
+        return self._intakes[symbol]
+
+    async def _end(self, groups: list[Group]) -> None:
+        ending = [self._running.pop(group).task for group in groups]
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)

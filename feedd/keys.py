@@ -233,6 +233,13 @@ def _url(schemes: tuple[str, ...], has_path: bool = False) -> Parser:
     return parse
 
 
+_ws_url = _url(("ws", "wss"))
+
+
+def _ws_urls(text: str) -> tuple[object, ...]:
+    return tuple(_ws_url(name) for name in _names(text, "addresses")) if text else ()
+
+
 def _path(text: str) -> Path:
     if not text.isprintable():
         raise Unexpected("a path without control characters")
@@ -299,9 +306,9 @@ KEYS = (
     ),
     Key(
         "FEEDD_WS_URL",
-        "ws_url",
-        _unset_or(_url(("ws", "wss"))),
-        "Address of the streams, ws(s)://host:port, instead of the venue's.",
+        "ws_urls",
+        _ws_urls,
+        "Address of the streams, ws(s)://host:port, instead of the venue's; several, separated by commas.",
         "there is a proxy in between, or the embedded exchange stands in.",
     ),
     Key(

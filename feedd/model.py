@@ -31,6 +31,18 @@ class Reason(StrEnum):
     INTERNAL = "internal"
 
 
+class Standing(StrEnum):
+    """How a symbol's feed stands, in one word."""
+
+    LIVE = "live"
+    QUIET = "quiet"
+    """Silent for longer than is usual for it, which markets may be."""
+    SUSPECT = "suspect"
+    """Silent for half its limit; another connection is tried."""
+    STALE = "stale"
+    DOWN = "down"
+
+
 class DisconnectReason(StrEnum):
     """Why an open connection ended."""
 

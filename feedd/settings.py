@@ -63,8 +63,8 @@ class Settings:
     symbols: tuple[str, ...] = ("BTCUSDT",)
     """Upper case, at least one, no duplicates."""
     venue: Venue = Venue.BINANCE_SPOT
-    ws_url: str | None = None
-    """`ws(s)://host[:port]`, or None for the venue's own."""
+    ws_urls: tuple[str, ...] = ()
+    """`ws(s)://host[:port]`, several for the same streams, or none for the venue's own."""
     rest_url: str | None = None
     """`http(s)://host[:port]`, or None for the venue's own."""
     streams: tuple[str, ...] = ("trade", "bookTicker", "kline_1s")

@@ -15,7 +15,7 @@ from feedd.errors import UnavailableError
 WATCH_SECONDS = 1.0
 _TIMEOUT = aiohttp.ClientTimeout(total=5.0)
 _CLEAR_SCREEN = "\x1b[H\x1b[2J"
-_HEADINGS = ("SYMBOL", "GATE", "AGE", "CONNECTED", "MESSAGES", "MISSED", "P50", "P99", "HALTS", "WHY")
+_HEADINGS = ("SYMBOL", "GATE", "AGE", "FEED", "MESSAGES", "MISSED", "P50", "P99", "HALTS", "WHY")
 
 
 async def show_status(url: str, *, as_json: bool, watch: bool) -> int:
@@ -71,20 +71,14 @@ def _row(name: str, symbol: dict[str, Any], is_static: bool) -> tuple[str, ...]:
         name,
         "halted" if symbol["halted"] else "open (static)" if is_static else "open",
         f"{symbol['staleness_seconds']:.1f}s",
-        _connection(symbol, is_static),
+        symbol["standing"],
         str(sum(stream["messages"] for stream in streams)),
         str(sum(stream["missed"] for stream in streams)),
         _milliseconds(total["p50"]),
         _milliseconds(total["p99"]),
         str(sum(symbol["halts"].values())),
-        ", ".join(symbol["reasons"]) or "-",
+        "; ".join(filter(None, [", ".join(symbol["reasons"]), symbol["why"]])) or "-",
     )
-
-
-def _connection(symbol: dict[str, Any], is_static: bool) -> str:
-    if is_static:
-        return "-"
-    return "yes" if symbol["connected"] else f"in {symbol['backoff_seconds']:.0f}s"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -14,46 +14,13 @@ from feedd import daemon as daemon_module
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Reason, Source
 from feedd.sources import rest
-from tests.running import LATENCY_LIMIT, SYMBOLS, Running, running, running_on, settings_for
+from tests.running import LATENCY_LIMIT, SYMBOLS, EnvFile, Running, running, running_on, settings_for
 
 HIT, OTHER = SYMBOLS
 EXCHANGE = ExchangeSettings(symbols=(*SYMBOLS, "SOLUSDT"), rate=20.0)
 BARS = "timestamp,open,high,low,close,volume\n" + "".join(
     f"2026-11-20T14:{minute:02}:00Z,10,11,9,10.{minute:02},100\n" for minute in range(30)
 )
-
-
-class EnvFile:
-    """An env-file that a test edits as an operator would."""
-
-    def __init__(self, folder: Path, exchange: Exchange) -> None:
-        self.path = folder / "feedd.env"
-        self.values: dict[str, str] = {
-            "FLAG_REALTIME": "1",
-            "FLAG_TRADING_HALTED": "0",
-            "FEEDD_SYMBOLS": ",".join(SYMBOLS),
-            "FEEDD_WS_URL": exchange.ws_url,
-            "FEEDD_REST_URL": exchange.rest_url,
-            "FEEDD_LISTEN": "127.0.0.1:0",
-            "FEEDD_STALE_AFTER_SECONDS": "1",
-            "FEEDD_RESUME_AFTER_SECONDS": "0.5",
-        }
-        self.save()
-
-    def set(self, **values: str) -> None:
-        """Change values and save in place."""
-        self.values |= values
-        self.save()
-
-    def save(self) -> None:
-        self.path.write_text("".join(f"{key}={value}\n" for key, value in self.values.items()))
-
-    def replace(self, **values: str) -> None:
-        """Change values and save as editors do: a new file takes the old one's place."""
-        self.values |= values
-        new = self.path.with_suffix(".swp")
-        new.write_text("".join(f"{key}={value}\n" for key, value in self.values.items()))
-        new.replace(self.path)
 
 
 def reasons(feedd: Running, symbol: str = HIT) -> tuple[Reason, ...]:

@@ -27,10 +27,11 @@ def test_halted_symbol_shows_why() -> None:
     lines = rendered(Settings(realtime=True, symbols=("BTCUSDT",))).splitlines()
     assert lines[0].endswith("source realtime  up 1d 01:01:01  NOT READY")
     assert lines[-2].split() == [
-        "SYMBOL", "GATE", "AGE", "CONNECTED", "MESSAGES", "MISSED", "P50", "P99", "HALTS", "WHY",
+        "SYMBOL", "GATE", "AGE", "FEED", "MESSAGES", "MISSED", "P50", "P99", "HALTS", "WHY",
     ]  # fmt: skip
     assert lines[-1].startswith("BTCUSDT  halted")
-    assert lines[-1].endswith("starting")
+    assert lines[-1].endswith("starting; no connection, next attempt in 0 s")
+    assert " down " in lines[-1]
 
 
 def test_static_source_and_kill_switch_are_said_loudly() -> None:
@@ -39,11 +40,13 @@ def test_static_source_and_kill_switch_are_said_loudly() -> None:
     assert "KILL SWITCH is on" in text
 
 
-def test_static_row_has_no_connection_and_its_gate_is_open_to_few() -> None:
+def test_static_row_needs_no_connection_and_its_gate_is_open_to_few() -> None:
     desk = Desk(Settings(), time.monotonic(), time.time())
-    desk.sessions["BTCUSDT"].gate.good(time.monotonic())
+    session = desk.sessions["BTCUSDT"]
+    session.begin((), measures_latency=False, now=time.monotonic())
+    session.gate.good(time.monotonic())
     text = render(status(desk, Moment.now()))
-    assert re.search(r"^BTCUSDT +open \(static\) +0\.0s +- ", text, re.MULTILINE)
+    assert re.search(r"^BTCUSDT +open \(static\) +0\.0s +live ", text, re.MULTILINE)
     assert "clock offset not measured" in text
 
 
@@ -59,7 +62,7 @@ async def test_running_daemon_is_shown(capsys: pytest.CaptureFixture[str]) -> No
         await feedd.until_open()
         assert await show_status(feedd.url, as_json=False, watch=False) == 0
     printed = capsys.readouterr().out
-    assert printed.count(" open ") == len(SYMBOLS)
+    assert printed.count(" open ") == printed.count(" live ") == len(SYMBOLS)
 
 
 async def test_address_where_no_daemon_answers_is_named() -> None:

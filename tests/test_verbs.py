@@ -13,8 +13,8 @@ import pytest
 from feedd.errors import SettingsError
 from feedd.exchange import Exchange
 from feedd.verbs import VERBS, NotConfirmedError, carry_out, set_flag
-from tests.running import SYMBOLS, Running, running_on
-from tests.test_daemon import BARS, EXCHANGE, EnvFile
+from tests.running import SYMBOLS, EnvFile, Running, running_on
+from tests.test_daemon import BARS, EXCHANGE
 
 HALT, RESUME, ROLLBACK, REALTIME = VERBS
 

@@ -6,9 +6,12 @@ same `/stream?streams=`; such a venue would put the routed prefix into the base 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 from urllib.parse import quote
+
+import orjson
 
 from feedd.settings import Venue
 
@@ -17,6 +20,10 @@ EXCHANGE_INFO_PATH = "/api/v3/exchangeInfo"
 AGGREGATE_TRADES_PATH = "/api/v3/aggTrades"
 HISTORICAL_TRADES_PATH = "/api/v3/historicalTrades"
 """Not served by the public data host."""
+URL_MAX: Final = 7500
+"""Binance refuses handshakes with URLs of about 8000 characters."""
+NAMES_PER_REQUEST: Final = 200
+"""A request with this many streams was measured to be accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +56,33 @@ _VENUES = {
 }
 
 
-def endpoints(
-    venue: Venue, ws_url_override: str | None = None, rest_url_override: str | None = None
-) -> Endpoints:
-    """Return the addresses of `venue`, each replaced by its override where one is given."""
+def endpoints(venue: Venue, ws_urls: Sequence[str] = (), rest_url: str | None = None) -> Endpoints:
+    """Return the addresses of `venue`, each replaced where another is given."""
     found = _VENUES[venue]
-    if ws_url_override is not None:
-        found = replace(found, ws_urls=(ws_url_override,))
-    if rest_url_override is not None:
-        found = replace(found, rest_url=rest_url_override)
+    if ws_urls:
+        found = replace(found, ws_urls=tuple(ws_urls))
+    if rest_url is not None:
+        found = replace(found, rest_url=rest_url)
     return found
 
 
 def stream_url(base: str, wire_names: Iterable[str]) -> str:
     """Return the URL that subscribes to `wire_names` in combined form, percent-encoded where needed.
 
-    Without names it is the URL of a connection that subscribes later. Binance refuses URLs of about 8000
-    characters and more: subscribe the rest over the open connection.
+    Without names, or with more of them than a URL takes, it is the URL of a connection that subscribes later.
     """
     names = "/".join(quote(name, safe="@!") for name in wire_names)
-    return f"{base}/stream?streams={names}" if names else f"{base}/stream"
+    url = f"{base}/stream?streams={names}"
+    return url if names and len(url) <= URL_MAX else f"{base}/stream"
+
+
+def subscribe_requests(url: str, wire_names: Sequence[str]) -> Iterator[str]:
+    """Yield what a connection to `url` must send to be subscribed to `wire_names`, unless the URL says it.
+
+    The exchange takes five messages a second (Binance spot docs, web-socket-streams.md, "Websocket Limits").
+    """
+    if "?streams=" in url:
+        return
+    for start in range(0, len(wire_names), NAMES_PER_REQUEST):
+        names = list(wire_names[start : start + NAMES_PER_REQUEST])
+        yield orjson.dumps({"method": "SUBSCRIBE", "params": names, "id": start + 1}).decode()

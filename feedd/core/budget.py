@@ -2,7 +2,8 @@
 
 Binance allows an address 300 attempts in five minutes (Binance spot docs, web-socket-streams.md, "Websocket
 Limits") and bans those that don't heed it. The budget is lower, so that a restart and other programs have
-their share.
+their share. Its last quarter is a reserve: nothing planned may use it, and it is given out evenly over the
+five minutes, so that a storm of failures can't leave the process without any attempt until the next ones.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import deque
 from typing import Final
 
 WINDOW_SECONDS: Final = 300.0
+RESERVE: Final = 0.25
 
 
 class ConnectBudget:
@@ -22,15 +24,29 @@ class ConnectBudget:
         self._attempts: deque[float] = deque()
         self._held_until = 0.0
 
-    def take(self, now: float) -> float:
-        """Take one attempt, if one is left. Returns 0 if so, else the seconds after which to ask again."""
+    def take(self, now: float, *, is_planned: bool = False) -> float:
+        """Take one attempt, if one is left. Returns 0 if so, else the seconds after which to ask again.
+
+        Args:
+            now: monotonic seconds.
+            is_planned: nothing is wrong; the attempt can wait until there is plenty.
+        """
+        wait = self._wait(now, is_planned)
+        if wait == 0.0:
+            self._attempts.append(now)
+        return wait
+
+    def _wait(self, now: float, is_planned: bool) -> float:
         self._forget(now)
         if now < self._held_until:
             return self._held_until - now
-        if len(self._attempts) >= self.limit:
-            return self._attempts[len(self._attempts) - self.limit] + self._window - now
-        self._attempts.append(now)
-        return 0.0
+        reserve = int(self.limit * RESERVE)
+        if len(self._attempts) < self.limit - reserve:
+            return 0.0
+        if is_planned or len(self._attempts) >= self.limit:
+            free_at = self.limit - (reserve if is_planned else 0)
+            return self._attempts[len(self._attempts) - free_at] + self._window - now
+        return max(0.0, self._attempts[-1] + self._window / reserve - now)
 
     def hold(self, seconds: float, now: float) -> None:
         """Let nobody try for so many seconds: the exchange has asked for it."""

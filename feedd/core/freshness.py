@@ -19,10 +19,6 @@ class Freshness:
         self.expected_after = 0.0
         """Seconds in which no next message is due: a recording knows when it comes."""
 
-    def seen(self, now: float) -> None:
-        """Note a market message."""
-        self.last_at = now
-
     def age(self, now: float) -> float:
         """Return the seconds since the newest message, or since the start where there was none."""
         return now - (self.since if self.last_at is None else self.last_at)

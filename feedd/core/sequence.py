@@ -4,6 +4,9 @@ Spot's rules (Binance spot docs, web-socket-streams.md, and recorded traffic): t
 one; a depth message's first update id follows the last one's last; bookTicker's update ids rise and skip, so
 they can't show a loss; klines and tickers have only their event time. Ids may begin anew (a testnet's wipe):
 that is a reset, not millions of lost messages, and is known by a lower id with a later event time.
+
+While two connections deliver the same streams, most messages come twice. The second copy may lag, and its
+event time may differ by what two servers of the exchange differ: neither makes it a new beginning.
 """
 
 from __future__ import annotations
@@ -31,14 +34,20 @@ HOLES_REMEMBERED: Final = 64
 IDENTITIES_REMEMBERED: Final = 64
 EVENT_TIMES_REMEMBERED: Final = 8
 """Messages without an id come about once a second; a venue's clock set back by more than this is a reset."""
+COPY_LAG_MS: Final = 1000
+"""A lower id is a lagging copy unless its event is later than the newest by more than this."""
 
 
 class Sequence(ABC):
     """The state of one stream of one symbol. Counts are plain numbers for whoever exports them."""
 
-    __slots__ = ("duplicates", "gaps", "missed", "resets")
+    __slots__ = ("copies", "duplicates", "gaps", "missed", "overlapping", "resets")
 
     def __init__(self) -> None:
+        self.overlapping = False
+        """Two connections deliver, or did until just now: repetitions are expected."""
+        self.copies = 0
+        """Repetitions while overlapping, and `duplicates`, those that nothing explains."""
         self.duplicates = 0
         self.gaps = 0
         """Holes in the ids, and `missed`, the ids that were in them."""
@@ -50,40 +59,68 @@ class Sequence(ABC):
         """Tell whether the message is news; a repetition is counted and must not be handed on."""
 
     @abstractmethod
+    def position(self, payload: Any) -> int:
+        """Return the number that orders the message in its stream."""
+
+    @abstractmethod
     def forget(self) -> None:
         """Take the next message as the first; the counts stay."""
+
+    def is_ahead(self, payload: Any) -> bool:
+        """Tell whether ids before this message's are still to come, if they come at all."""
+        return False
+
+    def _repeated(self) -> bool:
+        if self.overlapping:
+            self.copies += 1
+        else:
+            self.duplicates += 1
+        return False
 
 
 class _Consecutive(Sequence):
     """Ids without holes. A message spans the ids from `first` to `last`."""
 
-    __slots__ = ("_holes", "_last_time", "_next")
+    __slots__ = ("_holes", "_last_time", "_next", "_start", "_start_time")
 
     def __init__(self) -> None:
         super().__init__()
         self._next: int | None = None
         self._last_time = 0
+        self._start = self._start_time = 0
         self._holes: deque[tuple[int, int]] = deque(maxlen=HOLES_REMEMBERED)
 
     def forget(self) -> None:
         self._next = None
         self._holes.clear()
 
+    def is_ahead(self, payload: Any) -> bool:
+        return self._next is not None and self.position(payload) > self._next
+
     def _irregular(self, first: int, last: int, event_time: int) -> bool:
-        if self._next is None or last >= self._next:
-            if self._next is not None and first > self._next:
+        if self._next is None:
+            self._start, self._start_time = first, event_time
+        elif last >= self._next:
+            if first > self._next:
                 self._note_hole(self._next, first - 1)
-        elif event_time > self._last_time:
+        elif self._begins_anew(first, event_time):
             self.resets += 1
             self._holes.clear()
+            self._start, self._start_time = first, event_time
         elif self._fills_hole(first, last):
             return True
         else:
-            self.duplicates += 1
-            return False
+            return self._repeated()
         self._next = last + 1
         self._last_time = event_time
         return True
+
+    def _begins_anew(self, first: int, event_time: int) -> bool:
+        if not self.overlapping:
+            return event_time > self._last_time
+        # A copy has been seen before, so it can't be from before the start, unless both have just begun.
+        is_old = first < self._start and self._last_time > self._start_time + COPY_LAG_MS
+        return event_time > self._last_time + (0 if is_old else COPY_LAG_MS)
 
     def _note_hole(self, first: int, last: int) -> None:
         self.gaps += 1
@@ -106,6 +143,9 @@ class TradeSequence(_Consecutive):
 
     __slots__ = ()
 
+    def position(self, payload: Trade) -> int:
+        return payload.trade_id
+
     def admit(self, payload: Trade) -> bool:
         if payload.trade_id == self._next:
             self._next += 1
@@ -119,6 +159,9 @@ class AggTradeSequence(_Consecutive):
 
     __slots__ = ()
 
+    def position(self, payload: AggTrade) -> int:
+        return payload.aggregate_id
+
     def admit(self, payload: AggTrade) -> bool:
         if payload.aggregate_id == self._next:
             self._next += 1
@@ -131,6 +174,9 @@ class DepthSequence(_Consecutive):
     """A message's first update id follows the last one's last."""
 
     __slots__ = ()
+
+    def position(self, payload: Depth) -> int:
+        return payload.first_update_id
 
     def admit(self, payload: Depth) -> bool:
         if payload.first_update_id == self._next:
@@ -156,9 +202,8 @@ class _Rising(Sequence):
 
     def _admit(self, identity: int) -> bool:
         if identity <= self._last:
-            if identity >= self._recent[0]:
-                self.duplicates += 1
-                return False
+            if self.overlapping or identity >= self._recent[0]:
+                return self._repeated()
             self.resets += 1
             self._recent.clear()
         self._last = identity
@@ -174,6 +219,9 @@ class BookTickerSequence(_Rising):
     def __init__(self) -> None:
         super().__init__(IDENTITIES_REMEMBERED)
 
+    def position(self, payload: BookTicker) -> int:
+        return payload.update_id
+
     def admit(self, payload: BookTicker) -> bool:
         return self._admit(payload.update_id)
 
@@ -186,8 +234,13 @@ class PartialDepthSequence(_Rising):
     def __init__(self) -> None:
         super().__init__(IDENTITIES_REMEMBERED)
 
+    def position(self, payload: PartialDepth) -> int:
+        return payload.last_update_id
+
     def admit(self, payload: PartialDepth) -> bool:
-        return payload.last_update_id == self._last or self._admit(payload.last_update_id)
+        if payload.last_update_id == self._last and not self.overlapping:
+            return True
+        return self._admit(payload.last_update_id)
 
 
 class EventTimeSequence(_Rising):
@@ -200,14 +253,16 @@ class EventTimeSequence(_Rising):
         self._newest: tuple[Payload, ...] = ()
         """The last messages that share the newest event time."""
 
+    def position(self, payload: Kline | MiniTicker | Ticker | WindowTicker | AveragePrice) -> int:
+        return payload.event_time
+
     def admit(self, payload: Kline | MiniTicker | Ticker | WindowTicker | AveragePrice) -> bool:
         if payload.event_time != self._last:
             if not self._admit(payload.event_time):
                 return False
             self._newest = (payload,)
         elif payload in self._newest:
-            self.duplicates += 1
-            return False
+            return self._repeated()
         else:
             self._newest = (*self._newest[1 - EVENT_TIMES_REMEMBERED :], payload)
         return True

@@ -17,6 +17,7 @@ from feedd.core.freshness import Freshness
 from feedd.core.gate import Gate
 from feedd.core.histogram import LATENCY_BOUNDS, PROCESSING_BOUNDS, Histogram
 from feedd.core.latency import LatencyRule, VenueClock
+from feedd.core.rhythm import Rhythm
 from feedd.core.schema import SchemaRule
 from feedd.core.sequence import Sequence, sequence_for
 from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason
@@ -38,13 +39,14 @@ class Limits:
 class Lane:
     """One stream of one symbol."""
 
-    __slots__ = ("last_at", "messages", "sequence", "stream", "symbol", "wire_name")
+    __slots__ = ("last_at", "messages", "rhythm", "sequence", "stream", "symbol", "wire_name")
 
     def __init__(self, subscription: Subscription) -> None:
         self.symbol = subscription.symbol
         self.stream: Stream = subscription.stream
         self.wire_name = subscription.wire_name
         self.sequence: Sequence = sequence_for(subscription.stream.kind)
+        self.rhythm = Rhythm()
         self.messages = 0
         """Handed on; repetitions are counted apart."""
         self.last_at: float | None = None
@@ -56,6 +58,8 @@ class Counts:
     def __init__(self) -> None:
         self.invalid = dict.fromkeys(InvalidReason, 0)
         self.unknown_fields = 0
+        self.discarded = 0
+        """Messages that came while the symbol was being rebuilt after a bug."""
         self.negative_latency = 0
         self.connects = 0
         self.connect_failures = dict.fromkeys(ConnectFailure, 0)
@@ -91,10 +95,23 @@ class Session:
         self._ordinal = 0
         self._latency: float | None = None
         self._good_from: float | None = None
+        self._streams: tuple[Stream, ...] = ()
 
     @property
     def is_connected(self) -> bool:
         return self.open_connections > 0
+
+    @property
+    def is_live(self) -> bool:
+        """The data is of now: it comes over a connection, and its latency means something."""
+        return self._measures_latency
+
+    @property
+    def usual_gap(self) -> float | None:
+        """Mean seconds between two messages, whatever their stream; None before that is known."""
+        gaps = [lane.rhythm.usual_gap for lane in self.lanes.values()]
+        rate = sum(1.0 / gap for gap in gaps if gap)
+        return 1.0 / rate if rate else None
 
     @property
     def deadline(self) -> float | None:
@@ -112,9 +129,12 @@ class Session:
 
         Old data says nothing of latency, so a source of it must not measure any.
         """
-        for stream in streams:
+        self._streams = tuple(streams)
+        for stream in self._streams:
             lane = Lane(Subscription(self.symbol, stream))
             self.lanes.setdefault(lane.wire_name, lane)
+        for lane in self.lanes.values():
+            lane.rhythm.forget()
         self._measures_latency = measures_latency
         self._forget()
         self.freshness.restart(now)
@@ -130,7 +150,8 @@ class Session:
         self.open_connections += 1
         self.counts.connects += 1
         self.backoff_seconds = 0.0
-        self._good_from = None
+        if self.open_connections == 1:
+            self._good_from = None
         self.gate.clear(Reason.DISCONNECTED, now)
 
     def connect_failed(self, failure: ConnectFailure, now: float) -> None:
@@ -203,6 +224,18 @@ class Session:
         if self.freshness.is_stale(now):
             self.gate.trip(Reason.STALE, now)
 
+    def look(self, now: float) -> list[Lane]:
+        """Learn the streams' rhythm. Returns those that have gone mute, or are not any more."""
+        siblings_speak = self.freshness.age(now) < self.freshness.limit / 2.0
+        changed = []
+        for lane in self.lanes.values():
+            lane.rhythm.look(lane.messages, now)
+            silent_for = now - (self.freshness.since if lane.last_at is None else lane.last_at)
+            speaks = siblings_speak and self._is_awaited(lane)
+            if lane.rhythm.judge(silent_for, lane.last_at is not None, speaks, self.freshness.limit):
+                changed.append(lane)
+        return changed
+
     def note_status(self, status: str, now: float) -> None:
         """The venue has said what it thinks of the symbol. Any status but TRADING halts, known or not."""
         self.exchange_status = status
@@ -223,6 +256,10 @@ class Session:
         """Begin anew after a bug: the rules' memories are gone, the counts stay."""
         self._forget()
         self.gate.clear(Reason.INTERNAL, now)
+
+    def _is_awaited(self, lane: Lane) -> bool:
+        # A source that was left behind may have brought streams which this one doesn't.
+        return self._measures_latency and lane.stream in self._streams
 
     def _forget(self) -> None:
         self._schema = SchemaRule()

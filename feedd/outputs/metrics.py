@@ -146,8 +146,23 @@ STREAM_LAST_MESSAGE = _gauge(
 MESSAGES = _counter("feedd_messages_total", "Messages handed on.")
 INVALID = _counter("feedd_invalid_messages_total", "Frames that were no message to trust, by reason.")
 UNKNOWN_FIELDS = _counter("feedd_unknown_fields_total", "Fields in trusted messages that feedd doesn't know.")
-DUPLICATES = _counter("feedd_duplicate_messages_total", "Messages seen before or overtaken; not handed on.")
+DISCARDED = _counter(
+    "feedd_discarded_messages_total", "Messages that came while the symbol was being rebuilt after a bug."
+)
+DUPLICATES = _counter(
+    "feedd_duplicate_messages_total",
+    "Repetitions that nothing explains; not handed on.",
+)
+COPIES = _counter(
+    "feedd_redundant_messages_total", "Second copies while two connections delivered; not handed on."
+)
 GAPS = _counter("feedd_gaps_total", "Holes in the stream's ids.")
+USUAL_GAP = _gauge(
+    "feedd_stream_usual_gap_seconds", "Mean time between two messages of the stream; 0 before it is known."
+)
+MUTES = _counter(
+    "feedd_stream_mutes_total", "How often the stream went mute while others of its symbol spoke."
+)
 MISSED = _counter("feedd_missed_messages_total", "Ids that were in the holes.")
 CONNECTS = _counter("feedd_connects_total", "Handshakes that succeeded.")
 CONNECT_FAILURES = _counter("feedd_connect_failures_total", "Attempts to connect that failed, by reason.")
@@ -231,6 +246,7 @@ def _of_symbol(session: Session) -> Iterator[tuple[Family, list[Row]]]:
         )
     yield INVALID, _by_reason(INVALID, symbol, counts.invalid, InvalidReason)
     yield UNKNOWN_FIELDS, [_sample(UNKNOWN_FIELDS, symbol, lambda _: counts.unknown_fields)]
+    yield DISCARDED, [_sample(DISCARDED, symbol, lambda _: counts.discarded)]
     yield CONNECTS, [_sample(CONNECTS, symbol, lambda _: counts.connects)]
     yield CONNECT_FAILURES, _by_reason(CONNECT_FAILURES, symbol, counts.connect_failures, ConnectFailure)
     yield DISCONNECTS, _by_reason(DISCONNECTS, symbol, counts.disconnects, DisconnectReason)
@@ -251,7 +267,10 @@ _LANE_FAMILIES: Final[tuple[tuple[Family, Callable[[Lane, Moment], float]], ...]
     (STREAM_LAST_MESSAGE, lambda lane, now: now.timestamp(lane.last_at)),
     (MESSAGES, lambda lane, _: lane.messages),
     (DUPLICATES, lambda lane, _: lane.sequence.duplicates),
+    (COPIES, lambda lane, _: lane.sequence.copies),
     (GAPS, lambda lane, _: lane.sequence.gaps),
+    (USUAL_GAP, lambda lane, _: lane.rhythm.usual_gap or 0.0),
+    (MUTES, lambda lane, _: lane.rhythm.mutes),
     (MISSED, lambda lane, _: lane.sequence.missed),
 )
 

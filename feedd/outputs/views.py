@@ -11,6 +11,7 @@ from feedd.core.desk import Desk
 from feedd.core.gate import GateChange
 from feedd.core.histogram import Histogram
 from feedd.core.session import Lane, Session
+from feedd.core.standing import standing
 from feedd.model import Reason, Source
 from feedd.outputs.moment import Moment
 
@@ -115,9 +116,13 @@ def _clock(desk: Desk, now: Moment) -> dict[str, Any]:
 
 def _symbol(desk: Desk, session: Session, now: Moment) -> dict[str, Any]:
     counts = session.counts
+    word, why = standing(session, now.monotonic)
     return {
         **gate_of_symbol(desk, session, True, now),
+        "standing": word,
+        "why": why,
         "connected": session.is_connected,
+        "connections": session.open_connections,
         "staleness_seconds": round(session.freshness.age(now.monotonic), 3),
         "backoff_seconds": round(session.backoff_seconds, 3),
         "connects": counts.connects,
@@ -125,6 +130,7 @@ def _symbol(desk: Desk, session: Session, now: Moment) -> dict[str, Any]:
         "disconnects": _nonzero(counts.disconnects),
         "invalid": _nonzero(counts.invalid),
         "unknown_fields": counts.unknown_fields,
+        "discarded": counts.discarded,
         "negative_latency": counts.negative_latency,
         "halts": _nonzero(session.gate.halts),
         "latency_seconds": {
@@ -142,15 +148,22 @@ def _lane(lane: Lane, now: Moment) -> dict[str, Any]:
         "messages": lane.messages,
         "age_seconds": None if lane.last_at is None else round(now.monotonic - lane.last_at, 3),
         "duplicates": sequence.duplicates,
+        "copies": sequence.copies,
+        "usual_gap_seconds": _rounded(lane.rhythm.usual_gap),
+        "mute": lane.rhythm.is_mute,
         "gaps": sequence.gaps,
         "missed": sequence.missed,
         "resets": sequence.resets,
     }
 
 
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)
+
+
 def _quantiles(histogram: Histogram) -> dict[str, float | None]:
     found = {name: histogram.quantile(share) for name, share in _QUANTILES.items()}
-    return {name: None if value is None else round(value, 6) for name, value in found.items()}
+    return {name: _rounded(value) for name, value in found.items()}
 
 
 def _nonzero(counts: dict[Any, int]) -> dict[str, int]:

@@ -88,8 +88,8 @@ class Intake:
         if self._timer is None:
             self._arm()
 
-    def take_drifted(self, drifted: Drifted, raw: bytes, read_at: float) -> None:
-        """Carry a message with unknown fields; a field is logged when it is first seen."""
+    def note_unknown(self, drifted: Drifted) -> None:
+        """Count the unknown fields of a message; a field is logged when it is first seen."""
         self.session.unknown_fields(len(drifted.unknown_fields))
         new = set(drifted.unknown_fields) - self._unknown_fields_logged
         if new and len(self._unknown_fields_logged) < _FIELDS_LOGGED:
@@ -98,7 +98,6 @@ class Intake:
                 "the exchange sends fields that feedd doesn't know",
                 extra=fields(symbol=self.session.symbol, stream=drifted.frame.stream, unknown=sorted(new)),
             )
-        self.take(drifted.frame, raw, read_at)
 
     def take_invalid(self, error: DecodeError, raw: bytes, read_at: float) -> None:
         """Count a frame that can't be trusted; the first few are logged with a sample."""
@@ -155,6 +154,22 @@ class Intake:
         """The symbol begins anew after a bug."""
         self.session.rebuilt(self._monotonic())
         self.tell()
+
+    def look(self) -> None:
+        """Learn the streams' rhythm; one that goes mute while its siblings speak is logged."""
+        now = self._monotonic()
+        for lane in self.session.look(now):
+            mute = lane.rhythm.is_mute
+            log.log(
+                logging.WARNING if mute else logging.INFO,
+                "a stream is mute while others of the symbol speak" if mute else "a stream speaks again",
+                extra=fields(
+                    symbol=self.session.symbol,
+                    stream=lane.stream.name,
+                    silent_seconds=f"{now - (lane.last_at or self.session.freshness.since):.1f}",
+                    usual_gap_seconds=f"{lane.rhythm.usual_gap or 0.0:.3f}",
+                ),
+            )
 
     def tell(self) -> None:
         """Announce what has changed at the gate."""

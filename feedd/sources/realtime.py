@@ -1,8 +1,8 @@
-"""The live feed: one reconnecting WebSocket client per symbol.
+"""The live feed: reconnecting WebSocket clients, one for each symbol unless more are packed together.
 
-A connection is judged by what it delivers. Whether data is fresh is the session's business; here a socket is
-given up when nothing at all comes (not even the exchange's pings), and how soon it is dialled again depends
-on how long it had delivered good data, never on a handshake that succeeded.
+A second connection is made before the first is broken, and the messages of both are brought into one order.
+How soon a lost connection is dialled again depends on how long it had delivered good data, never on a
+handshake that succeeded.
 """
 
 from __future__ import annotations
@@ -10,161 +10,232 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 import aiohttp
-from aiohttp import WSMsgType
 
-from feedd.binance.decode import MAX_FRAME_BYTES, ControlReply, Decoder, Drifted, ServerShutdown
-from feedd.binance.endpoints import stream_url
-from feedd.binance.streams import Stream, Subscription
+from feedd.binance.endpoints import stream_url, subscribe_requests
+from feedd.binance.streams import Stream
 from feedd.core.backoff import Backoff
 from feedd.core.budget import ConnectBudget
-from feedd.errors import DecodeError, FeeddError
+from feedd.core.links import Link, Links, Need
+from feedd.core.rotation import renewal_age
+from feedd.keys import RotateWindow
 from feedd.logs import fields
-from feedd.model import ConnectFailure, DisconnectReason, InvalidReason
+from feedd.model import ConnectFailure, DisconnectReason
+from feedd.sources.connection import ConnectFailed, Connection, connect
 from feedd.sources.intake import Intake
+from feedd.sources.reception import Reception
 
 log = logging.getLogger(__name__)
 
-HANDSHAKE_SECONDS = 10.0
-SILENCE_SECONDS = 45.0
-"""The exchange pings every 20 s: two pings missed, with some slack."""
-CLOSE_SECONDS = 1.0
-"""How long a close frame waits for its answer; stopping the daemon must not take longer than 3 s."""
-
 UNASKED_PAUSES = {ConnectFailure.HTTP_429: 60.0, ConnectFailure.HTTP_418: 120.0}
 """Seconds to hold back where the exchange names none; its ban lasts two minutes at least (rest-api.md)."""
-
-_TIMEOUT = aiohttp.ClientWSTimeout(ws_receive=None, ws_close=CLOSE_SECONDS)
-_STATUS_FAILURES = {
-    403: ConnectFailure.HTTP_403,
-    404: ConnectFailure.HTTP_404,
-    418: ConnectFailure.HTTP_418,
-    429: ConnectFailure.HTTP_429,
-    451: ConnectFailure.HTTP_451,
-}
+BUDGET_STEP_SECONDS: Final = 5.0
 
 
-Socket = aiohttp.ClientWebSocketResponse[Literal[False]]
-"""A WebSocket that hands out text frames as bytes."""
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """How a feed keeps its connections."""
 
-
-class ConnectFailed(FeeddError):
-    """An attempt to connect failed. `retry_after` holds the seconds that the server asked for."""
-
-    def __init__(self, failure: ConnectFailure, detail: str, retry_after: float | None = None) -> None:
-        super().__init__(f"{failure}: {detail}")
-        self.failure = failure
-        self.detail = detail
-        self.retry_after = retry_after
-
-
-def classify(error: aiohttp.ClientError | OSError) -> ConnectFailed:
-    """Say which kind of failure an attempt to connect met."""
-    match error:
-        case aiohttp.WSServerHandshakeError():
-            retry_after = _retry_after(error.headers)
-            return ConnectFailed(_by_status(error.status), f"{error.status} {error.message}", retry_after)
-        case TimeoutError():
-            failure = ConnectFailure.TIMEOUT
-        case aiohttp.ClientConnectorDNSError():
-            failure = ConnectFailure.DNS
-        case aiohttp.ClientSSLError() | ssl.SSLError():
-            failure = ConnectFailure.TLS
-        case aiohttp.ClientConnectionError() | OSError():
-            failure = ConnectFailure.REFUSED
-        case _:
-            failure = ConnectFailure.PROTOCOL
-    return ConnectFailed(failure, str(error) or type(error).__name__)
-
-
-def _by_status(status: int) -> ConnectFailure:
-    if status in _STATUS_FAILURES:
-        return _STATUS_FAILURES[status]
-    if 400 <= status < 500:
-        return ConnectFailure.HTTP_4XX
-    return ConnectFailure.HTTP_5XX if status >= 500 else ConnectFailure.PROTOCOL
-
-
-def _retry_after(headers: Mapping[str, str] | None) -> float | None:
-    text = (headers or {}).get("Retry-After", "")
-    return float(text) if text.isascii() and text.isdigit() else None
+    redundancy: int = 1
+    """How many it holds for good: 1 or 2."""
+    rotate_after: float = 23.0 * 3600.0
+    """Seconds after which a connection is renewed where no window is set."""
+    rotate_window: RotateWindow | None = None
 
 
 class Feed:
-    """The client of one symbol: connects, reads, and connects again for as long as it runs."""
+    """The client of one symbol, or of a few that share a connection. Runs until cancelled."""
 
     def __init__(
         self,
         http: aiohttp.ClientSession,
-        ws_url: str,
-        intake: Intake,
+        ws_urls: Sequence[str],
+        intakes: Sequence[Intake],
         streams: Iterable[Stream],
         budget: ConnectBudget,
+        upkeep: Upkeep,
         *,
+        in_use: Callable[[str], bool] = lambda _: False,
         monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        subscriptions = [Subscription(intake.session.symbol, stream) for stream in streams]
         self._http = http
-        self._session = intake.session
-        self._intake = intake
-        self._url = stream_url(ws_url, (subscription.wire_name for subscription in subscriptions))
-        self._decoder = Decoder(subscriptions)
+        self._ws_urls = ws_urls
+        self._intakes = intakes
+        self._streams = tuple(streams)
         self._budget = budget
-        self._backoff = Backoff()
+        self._upkeep = upkeep
+        self._in_use = in_use
         self._monotonic = monotonic
+        self._wall = wall
         self._chance = chance
-        self._last_frame_at = 0.0
+        self._backoff = Backoff()
+        self._failures = 0
+        self._dial_at = 0.0
+        self._news = asyncio.Event()
+        self._begin()
+
+    def follow(self, upkeep: Upkeep) -> None:
+        """Keep the connections another way from now on."""
+        self._upkeep = upkeep
+        self._news.set()
 
     async def run(self) -> None:
-        """Keep the symbol's feed up until cancelled; then close the socket with a close frame."""
+        """Keep the feed up until cancelled; then close each socket with a close frame."""
         while True:
             try:
-                delay = await self._connect_and_read()
+                await self._keep_up()
             except Exception:
-                # A bug in handling this symbol must not take the others down, nor hide.
-                self._intake.failed()
-                delay = self._backoff.delay(self._chance())
-                await self._pause(delay)
-                self._intake.rebuilt()
-            else:
-                await self._pause(delay)
+                # A bug in handling these symbols must not take the others down, nor hide.
+                for intake in self._intakes:
+                    intake.failed()
+            finally:
+                self._reception.stop()
+            await self._pause(self._backoff.delay(self._chance()))
+            self._begin()
+            for intake in self._intakes:
+                intake.rebuilt()
+
+    def _begin(self) -> None:
+        self._links = Links(self._upkeep.redundancy, self._stale_after)
+        self._reception = Reception(self._intakes, self._streams, self._is_leaving, self._monotonic)
+        self._connections: dict[Link, Connection] = {}
+
+    def _is_leaving(self, link: Link) -> None:
+        link.leaving = DisconnectReason.SERVER_SHUTDOWN
+        self._news.set()
+
+    @property
+    def _stale_after(self) -> float:
+        return min(intake.session.freshness.limit for intake in self._intakes)
+
+    @property
+    def _label(self) -> str:
+        first, *more = (intake.session.symbol for intake in self._intakes)
+        return f"{first} and {len(more)} more" if more else first
+
+    async def _keep_up(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._news.clear()
+                now = self._monotonic()
+                self._look(now)
+                need = self._links.need(now)
+                if need is not None and now >= self._dial_at:
+                    self._links.dialling = True
+                    if need is Need.PROBE:
+                        self._links.probing(now)
+                    tasks.create_task(self._dial(need))
+                await self._wait_for_news(self._next_look(now), now)
+
+    def _look(self, now: float) -> None:
+        links = self._links
+        links.wanted, links.stale_after = self._upkeep.redundancy, self._stale_after
+        if len(links) > 1:
+            self._reception.look()
+        outgrown = links.outgrown(now, self._reception.is_caught_up)
+        if outgrown is not None:
+            link, reason = outgrown
+            self._connections[link].end(reason)
+
+    def _next_look(self, now: float) -> float | None:
+        """Return when to look again; None: when there is news."""
+        if self._links.dialling:
+            return self._links.next_look(now) if len(self._links) > 1 else None
+        return self._links.next_look(now) if self._links.need(now) is None else self._dial_at
+
+    async def _wait_for_news(self, until: float | None, now: float) -> None:
+        try:
+            async with asyncio.timeout(None if until is None else max(0.0, until - now)):
+                await self._news.wait()
+        except TimeoutError:
+            pass
 
     async def _pause(self, seconds: float) -> None:
-        self._session.backoff_seconds = seconds
+        self._show_backoff(seconds)
         await asyncio.sleep(seconds)
-        self._session.backoff_seconds = 0.0
+        self._show_backoff(0.0)
 
-    async def _connect_and_read(self) -> float:
-        """Have one connection, from handshake to end. Returns the seconds to wait before the next one."""
-        await self._wait_for_budget()
+    def _show_backoff(self, seconds: float) -> None:
+        for intake in self._intakes:
+            intake.session.backoff_seconds = 0.0 if intake.session.is_connected else seconds
+
+    async def _dial(self, need: Need) -> None:
+        """Make one attempt, and use the connection that comes of it until it ends."""
+        base = self._next_base()
+        url = stream_url(base, self._reception.names)
         try:
-            socket = await self._connect()
+            if not await self._has_budget(need):
+                return
+            socket = await connect(self._http, url)
         except ConnectFailed as failed:
-            self._heed(failed)
-            delay = self._backoff.delay(self._chance(), failed.failure, failed.retry_after)
-            self._intake.connect_failed(failed.failure)
-            log.warning(
-                "connecting failed",
-                extra=fields(
-                    symbol=self._session.symbol,
-                    reason=failed.failure,
-                    detail=failed.detail,
-                    retry_in_seconds=f"{delay:.1f}",
-                ),
-            )
-            return delay
-        return await self._use(socket)
+            self._note_failure(failed)
+            return
+        finally:
+            self._links.dialling = False
+            self._news.set()
+        self._failures = 0
+        link = self._links.opened(base, self._monotonic(), self._renew_at())
+        connection = Connection(
+            socket, partial(self._reception.take, link), self._reception.refuse, self._monotonic
+        )
+        await self._use(link, connection, subscribe_requests(url, self._reception.names))
 
-    async def _wait_for_budget(self) -> None:
-        while (wait := self._budget.take(self._monotonic())) > 0.0:
-            # Spread a little, so that those that wait for the same moment don't all come at once.
-            await self._pause(wait + self._chance())
+    async def _has_budget(self, need: Need) -> bool:
+        """Wait for the budget's leave. False if there is no need any more."""
+        while True:
+            now = self._monotonic()
+            if need is Need.PROBE and not self._links.is_suspect(now):
+                return False
+            urgent = need in (Need.FIRST, Need.SUCCESSOR) or not len(self._links)
+            wait = self._budget.take(now, is_planned=not urgent)
+            if wait == 0.0:
+                return True
+            # In steps, because what is needed may change; and spread a little, so that those that wait for
+            # the same moment don't all come at once.
+            self._show_backoff(wait)
+            await asyncio.sleep(min(wait, BUDGET_STEP_SECONDS) + self._turn())
+            self._show_backoff(0.0)
+
+    def _turn(self) -> float:
+        """Return a random number from 0 to 1 that is in the first half for symbols that somebody uses."""
+        used = any(self._in_use(intake.session.symbol) for intake in self._intakes)
+        return self._chance() / 2.0 + (0.0 if used else 0.5)
+
+    def _next_base(self) -> str:
+        used = {link.url for link in self._links}
+        candidates = [url for url in self._ws_urls if url not in used] or self._ws_urls
+        return candidates[self._failures % len(candidates)]
+
+    def _renew_at(self) -> float:
+        upkeep = self._upkeep
+        age = renewal_age(self._wall(), upkeep.rotate_after, upkeep.rotate_window, self._chance())
+        return self._monotonic() + age
+
+    def _note_failure(self, failed: ConnectFailed) -> None:
+        self._failures += 1
+        self._heed(failed)
+        delay = self._backoff.delay(self._turn(), failed.failure, failed.retry_after)
+        self._dial_at = self._monotonic() + delay
+        for intake in self._intakes:
+            intake.connect_failed(failed.failure)
+        self._show_backoff(delay)
+        log.warning(
+            "connecting failed",
+            extra=fields(
+                symbol=self._label,
+                reason=failed.failure,
+                detail=failed.detail,
+                retry_in_seconds=f"{delay:.1f}",
+            ),
+        )
 
     def _heed(self, failed: ConnectFailed) -> None:
         """Hold the whole process back when the exchange asks for it: it counts by address."""
@@ -178,117 +249,47 @@ class Feed:
                 extra=fields(reason=failed.failure, seconds=pause),
             )
 
-    async def _connect(self) -> Socket:
-        try:
-            async with asyncio.timeout(HANDSHAKE_SECONDS):
-                return await self._http.ws_connect(
-                    self._url,
-                    autoping=False,  # a ping is a sign of life, so it must be seen here
-                    max_msg_size=MAX_FRAME_BYTES,
-                    timeout=_TIMEOUT,
-                    decode_text=False,
-                )
-        except (aiohttp.ClientError, OSError) as error:
-            raise classify(error) from error
-
-    async def _use(self, socket: Socket) -> float:
-        self._last_frame_at = self._monotonic()
-        self._intake.connected()
-        log.info("connected", extra=fields(symbol=self._session.symbol, url=self._url))
+    async def _use(self, link: Link, connection: Connection, requests: Iterable[str]) -> None:
+        self._connections[link] = connection
+        self._reception.opened(link)
+        for intake in self._intakes:
+            intake.connected()
+        log.info("connected", extra=fields(symbol=self._label, url=link.url, connections=len(self._links)))
         reason = DisconnectReason.SHUTDOWN
         try:
-            reason = await self._read(socket)
+            reason = await connection.read(requests)
         except Exception:
             reason = DisconnectReason.PROTOCOL_ERROR
             raise
         finally:
-            self._backoff.connection_ended(self._intake.disconnected(reason))
-            await _close(socket)
-        delay = self._backoff.delay(self._chance())
-        log.warning(
-            "disconnected",
+            try:
+                self._ended(link, reason)
+            finally:
+                await connection.close()
+        self._log_end(link, connection, reason)
+
+    def _ended(self, link: Link, reason: DisconnectReason) -> None:
+        del self._connections[link]
+        self._links.closed(link)
+        self._reception.closed(link)
+        good_for = max([intake.disconnected(reason) for intake in self._intakes])
+        self._backoff.connection_ended(min(good_for, link.heard_at - link.opened_at))
+        if not len(self._links):
+            delay = self._backoff.delay(self._turn())
+            self._dial_at = self._monotonic() + delay
+            self._show_backoff(delay)
+        self._news.set()
+
+    def _log_end(self, link: Link, connection: Connection, reason: DisconnectReason) -> None:
+        is_covered = len(self._links) > 0
+        log.log(
+            logging.INFO if is_covered else logging.WARNING,
+            "a connection ended; another one delivers" if is_covered else "disconnected",
             extra=fields(
-                symbol=self._session.symbol,
+                symbol=self._label,
                 reason=reason,
-                close_code=socket.close_code,
-                retry_in_seconds=f"{delay:.1f}",
+                close_code=connection.close_code,
+                age_seconds=f"{self._monotonic() - link.opened_at:.1f}",
+                retry_in_seconds=f"{max(0.0, self._dial_at - self._monotonic()):.1f}",
             ),
         )
-        return delay
-
-    async def _read(self, socket: Socket) -> DisconnectReason:
-        """Read until the connection ends or has shown no frame for too long."""
-        try:
-            async with asyncio.timeout(None) as silence:
-                self._watch_silence(silence)
-                try:
-                    return await self._pump(socket)
-                finally:
-                    self._silence_timer.cancel()
-        except TimeoutError:
-            return DisconnectReason.TIMEOUT
-
-    def _watch_silence(self, silence: asyncio.Timeout) -> None:
-        # Looked at when it may be due, not moved with every frame: that would cost more than the frame.
-        loop = asyncio.get_running_loop()
-        left = self._last_frame_at + SILENCE_SECONDS - self._monotonic()
-        if left <= 0.0:
-            silence.reschedule(loop.time())
-        else:
-            self._silence_timer = loop.call_later(left, self._watch_silence, silence)
-
-    async def _pump(self, socket: Socket) -> DisconnectReason:
-        while True:
-            message = await socket.receive()
-            read_at = self._last_frame_at = self._monotonic()
-            if message.type is WSMsgType.TEXT:
-                self._take(message.data, read_at)
-            elif message.type is WSMsgType.PING:
-                await socket.pong(message.data)
-            elif message.type is WSMsgType.BINARY:
-                error = DecodeError(InvalidReason.BINARY, f"{len(message.data)} bytes")
-                self._intake.take_invalid(error, message.data, read_at)
-            elif message.type is not WSMsgType.PONG:
-                return self._why_ended(socket, message.type)
-
-    def _take(self, raw: bytes, read_at: float) -> None:
-        try:
-            message = self._decoder.decode(raw)
-        except DecodeError as error:
-            self._intake.take_invalid(error, raw, read_at)
-            return
-        match message:
-            case Drifted():
-                self._intake.take_drifted(message, raw, read_at)
-            case ServerShutdown():
-                log.warning(
-                    "the exchange will close this connection", extra=fields(symbol=self._session.symbol)
-                )
-            case ControlReply(error=str()):
-                log.error(
-                    "the exchange refused a request",
-                    extra=fields(symbol=self._session.symbol, error=message.error),
-                )
-            case ControlReply():
-                pass
-            case _:
-                self._intake.take(message, raw, read_at)
-
-    def _why_ended(self, socket: Socket, message_type: WSMsgType) -> DisconnectReason:
-        if message_type is WSMsgType.CLOSE:
-            return DisconnectReason.SERVER_CLOSE
-        if message_type is WSMsgType.ERROR:
-            if socket.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
-                error = DecodeError(InvalidReason.TOO_BIG, f"more than {MAX_FRAME_BYTES} bytes")
-                self._intake.take_invalid(error, b"", self._monotonic())
-            return DisconnectReason.PROTOCOL_ERROR
-        return DisconnectReason.RESET
-
-
-async def _close(socket: Socket) -> None:
-    try:
-        # A peer that has vanished answers no close frame, and may not even take one.
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await socket.close(code=aiohttp.WSCloseCode.GOING_AWAY)
-    except TimeoutError:
-        pass

@@ -22,15 +22,17 @@ from typing import Any, Final
 import orjson
 
 from feedd.binance.decode import ControlReply, Decoder, Drifted, ServerShutdown
-from feedd.binance.payloads import Frame, Payload
 from feedd.binance.streams import Subscription, parse_stream
 from feedd.core.latency import VenueClock
+from feedd.core.links import Link
 from feedd.core.session import Lane, Limits, Session
 from feedd.errors import DecodeError
 from feedd.exchange.market import Market
 from feedd.exchange.messages import TimeUnit, envelope
+from feedd.model import Reason
 from feedd.settings import ResumePolicy
 from feedd.sources.intake import Intake
+from feedd.sources.reception import Reception
 from feedd.streamnames import STREAM_NAMES
 from tests.binance.recording import RECORDED, recorded_frames
 
@@ -381,17 +383,20 @@ def mutations(frames: Frames, random: Random) -> Iterator[Mutation]:
 
 
 class Line:
-    """One symbol's way in, from bytes to its session: as its feed does it, without a socket."""
+    """One symbol's way in, from bytes to its session: all of its feed but the socket."""
 
     def __init__(self, symbol: str, subscriptions: list[Subscription]) -> None:
-        self._decoder = Decoder(subscriptions)
-        self._now = 0.0
         streams = [subscription.stream for subscription in subscriptions]
         limits = Limits(10.0, 1.0, 5.0, ResumePolicy.AUTO)
+        self._now = 0.0
         self._session = Session(symbol, streams, limits, VenueClock(0.0, START), now=0.0)
         self._intake = Intake(self._session, self._deliver, lambda *_: None, lambda: self._now)
         self._intake.connected()
-        self._delivered = 0
+        self._reception = Reception([self._intake], streams, self._leaving, lambda: self._now)
+        self._link = Link("", 0.0, 0.0)
+        self._reception.opened(self._link)
+        self._decoder = Decoder(subscriptions)
+        self._delivered = self._shutdowns = 0
         self.taken = self.aside = 0
 
     def take(self, frame: bytes) -> str:
@@ -402,35 +407,43 @@ class Line:
             message = self._decoder.decode(frame)
         except DecodeError as error:
             before = self._session.counts.invalid[error.reason]
-            self._intake.take_invalid(error, frame, self._now)
+            self._pass_in(frame)
             assert self._session.counts.invalid[error.reason] == before + 1
             return f"invalid, {error.reason}"
         match message:
             case ServerShutdown():
+                before = self._shutdowns
+                self._pass_in(frame)
+                assert self._shutdowns == before + 1
                 self.aside += 1
                 return "notice of shutdown"
             case ControlReply():
+                self._pass_in(frame)
                 self.aside += 1
                 return "control reply"
+            case Drifted():
+                is_news = self._is_news(message.frame.stream, frame)
+                return "message with unknown fields" if is_news else "repetition"
             case _:
-                return self._pass_on(message, frame)
+                return "message" if self._is_news(message.stream, frame) else "repetition"
 
-    def _pass_on(self, message: Frame[Payload] | Drifted, frame: bytes) -> str:
-        stream = message.frame.stream if isinstance(message, Drifted) else message.stream
-        lane = self._session.lanes[stream]
-        before, repetitions = self._delivered, lane.sequence.duplicates
-        if isinstance(message, Drifted):
-            self._intake.take_drifted(message, frame, self._now)
-        else:
-            self._intake.take(message, frame, self._now)
-        repeated = lane.sequence.duplicates - repetitions
-        assert (self._delivered - before, repeated) in ((1, 0), (0, 1))
-        if repeated:
-            return "repetition"
-        return "message with unknown fields" if isinstance(message, Drifted) else "message"
+    def _is_news(self, stream: str, frame: bytes) -> bool:
+        sequence = self._session.lanes[stream].sequence
+        delivered, repetitions = self._delivered, sequence.duplicates
+        self._pass_in(frame)
+        counted = (self._delivered - delivered, sequence.duplicates - repetitions)
+        assert counted in ((1, 0), (0, 1))
+        return counted == (1, 0)
+
+    def _pass_in(self, frame: bytes) -> None:
+        self._reception.take(self._link, frame, self._now)
+        assert Reason.INTERNAL not in self._session.gate.causes, "a bug was contained"
 
     def _deliver(self, lane: Lane, frame: bytes) -> None:
         self._delivered += 1
+
+    def _leaving(self, link: Link) -> None:
+        self._shutdowns += 1
 
     def counts(self) -> Counter[str]:
         """Return what the session's counts, which are exported, say of all that was taken."""
@@ -446,6 +459,7 @@ class Line:
         self._intake.rebuilt()
 
     def stop(self) -> None:
+        self._reception.stop()
         self._intake.stop()
 
 

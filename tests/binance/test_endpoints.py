@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
-from feedd.binance.endpoints import Endpoints, endpoints, stream_url
+from feedd.binance.endpoints import Endpoints, endpoints, stream_url, subscribe_requests
 from feedd.settings import Venue
 
 
@@ -51,17 +52,17 @@ def test_every_venue_has_encrypted_addresses_without_a_slash_at_the_end(venue: V
 
 
 @pytest.mark.parametrize(
-    ("ws_url", "rest_url", "expected"),
+    ("ws_urls", "rest_url", "expected"),
     [
-        ("ws://127.0.0.1:9", None, Endpoints(("ws://127.0.0.1:9",), "https://data-api.binance.vision")),
-        (None, "http://[::1]:9", Endpoints(("wss://data-stream.binance.vision:443",), "http://[::1]:9")),
-        ("ws://a", "http://b", Endpoints(("ws://a",), "http://b")),
+        (["ws://127.0.0.1:9"], None, Endpoints(("ws://127.0.0.1:9",), "https://data-api.binance.vision")),
+        ([], "http://[::1]:9", Endpoints(("wss://data-stream.binance.vision:443",), "http://[::1]:9")),
+        (["ws://a", "ws://c"], "http://b", Endpoints(("ws://a", "ws://c"), "http://b")),
     ],
 )
 def test_override_replaces_only_its_side(
-    ws_url: str | None, rest_url: str | None, expected: Endpoints
+    ws_urls: list[str], rest_url: str | None, expected: Endpoints
 ) -> None:
-    assert endpoints(Venue.BINANCE_SPOT_DATA, ws_url, rest_url) == expected
+    assert endpoints(Venue.BINANCE_SPOT_DATA, ws_urls, rest_url) == expected
 
 
 @pytest.mark.parametrize(
@@ -79,3 +80,19 @@ def test_override_replaces_only_its_side(
 )
 def test_stream_url(names: list[str], expected: str) -> None:
     assert stream_url("wss://host:443", names) == expected
+
+
+def test_names_that_no_url_takes_are_subscribed_in_requests_of_200() -> None:
+    names = [f"symbol{number}usdt@trade" for number in range(450)]
+    url = stream_url("wss://host:443", names)
+    assert url == "wss://host:443/stream"
+    requests = [orjson.loads(request) for request in subscribe_requests(url, names)]
+    assert [len(request["params"]) for request in requests] == [200, 200, 50]
+    assert [name for request in requests for name in request["params"]] == names
+    assert {request["method"] for request in requests} == {"SUBSCRIBE"}
+    assert len({request["id"] for request in requests}) == 3
+
+
+def test_names_in_the_url_need_no_request() -> None:
+    url = stream_url("wss://host:443", ["btcusdt@trade"])
+    assert list(subscribe_requests(url, ["btcusdt@trade"])) == []

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from random import Random
 
 import pytest
 
 from feedd.core.session import Session
-from feedd.errors import DecodeError
 from feedd.model import InvalidReason
 from tests.binance import mutations
 from tests.binance.mutations import DAMAGES, Mutation, passes, prove
@@ -45,12 +44,27 @@ def test_same_seed_damages_in_the_same_way() -> None:
     assert some_mutations(1) != some_mutations(2)
 
 
-@pytest.mark.parametrize("bug", ["raises", "forgets to count"])
-async def test_proof_names_the_frame_that_is_lost(monkeypatch: pytest.MonkeyPatch, bug: str) -> None:
-    def broken(session: Session, reason: InvalidReason, now: float) -> None:
-        if bug == "raises":
-            raise DecodeError(reason, "where nobody expects it")
+def raise_for(session: Session, *_: object) -> None:
+    raise OverflowError("where nobody expects it")
 
-    monkeypatch.setattr(Session, "invalid", broken)
+
+def do_nothing(session: Session, *_: object) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("method", "bug"),
+    [
+        ("invalid", raise_for),
+        ("invalid", do_nothing),
+        ("receive", raise_for),
+        ("receive", do_nothing),
+        ("unknown_fields", raise_for),
+    ],
+)
+async def test_proof_names_the_frame_that_is_lost(
+    monkeypatch: pytest.MonkeyPatch, method: str, bug: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(Session, method, bug)
     with pytest.raises(AssertionError, match=r"^frame \d+ of seed 7, [a-z ]+: b"):
         await prove(1_000, seed=7)

@@ -1,0 +1,202 @@
+"""Which connections a feed needs, and which it has outgrown.
+
+A feed has one connection, or two for good where that is wished. A second one is made before the first is
+broken: because the exchange ends each after 24 hours, because it said that it will, or because the first has
+been silent for half its limit. Whichever delivers stays. Times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum, auto
+from typing import Final
+
+from feedd.model import DisconnectReason
+
+LINKS_MAX: Final = 2
+OVERLAP_SECONDS: Final = 0.25
+"""For how long both deliver before the older one goes: what is on its way arrives."""
+LOOK_SECONDS: Final = 0.05
+"""How often two connections are looked at while one of them is about to go."""
+FIRST_PROBE_PAUSE: Final = 60.0
+LONGEST_PROBE_PAUSE: Final = 3600.0
+"""A second connection that finds a quiet market was in vain; the next one waits, longer each time."""
+MUTE_SECONDS: Final = 60.0
+"""When neither of two connections delivers, the older one makes room for another attempt after this."""
+
+
+class Need(Enum):
+    """Why another connection is wanted."""
+
+    FIRST = auto()
+    """There is none."""
+    SUCCESSOR = auto()
+    """The exchange has announced that it closes the one there is."""
+    SPARE = auto()
+    """Nothing is wrong: redundancy, or the renewal that was planned."""
+    PROBE = auto()
+    """The one there is has been silent for half its limit."""
+
+
+class Link:
+    """One open connection, as far as these decisions need it."""
+
+    __slots__ = ("alone_since", "first_at", "last_at", "leaving", "opened_at", "renew_at", "url")
+
+    def __init__(self, url: str, now: float, renew_at: float) -> None:
+        self.url = url
+        self.opened_at = now
+        self.renew_at = renew_at
+        """When it must have been replaced."""
+        self.first_at: float | None = None
+        self.last_at: float | None = None
+        """When its newest market message came, and `first_at`, its first."""
+        self.leaving: DisconnectReason | None = None
+        """Why it will be let go once another delivers."""
+        self.alone_since: float | None = None
+        """Since when its sibling delivers and it doesn't."""
+
+    @property
+    def heard_at(self) -> float:
+        """When it last spoke, or was opened."""
+        return self.opened_at if self.last_at is None else self.last_at
+
+
+class Links:
+    """The open connections of one feed, the eldest first."""
+
+    def __init__(self, wanted: int, stale_after: float) -> None:
+        self.wanted = wanted
+        self.stale_after = stale_after
+        self.dialling = False
+        """Another one is being opened."""
+        self._open: list[Link] = []
+        self._probed_at: float | None = None
+        self._probe_pause = 0.0
+
+    def __iter__(self) -> Iterator[Link]:
+        return iter(self._open)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def silence(self) -> float:
+        """After how many seconds without a market message a connection is suspect."""
+        return self.stale_after / 2.0
+
+    @property
+    def grace(self) -> float:
+        """For how long one connection may lag behind the other before it counts as frozen."""
+        return self.stale_after / 10.0
+
+    def opened(self, url: str, now: float, renew_at: float) -> Link:
+        """Note a connection that was opened."""
+        for other in self._open:
+            # Only now does it matter since when the other one delivers.
+            other.first_at = other.first_at or other.last_at
+        link = Link(url, now, renew_at)
+        self._open.append(link)
+        return link
+
+    def closed(self, link: Link) -> None:
+        """Note a connection that has ended."""
+        self._open.remove(link)
+        for other in self._open:
+            other.alone_since = None
+
+    def is_suspect(self, now: float) -> bool:
+        """Tell whether every open connection has been silent for half the limit."""
+        return bool(self._open) and all(now - link.heard_at >= self.silence for link in self._open)
+
+    def need(self, now: float) -> Need | None:
+        """Return why another connection should be opened now; None if it shouldn't."""
+        if self.dialling or len(self._open) == LINKS_MAX:
+            return None
+        if not self._open:
+            return Need.FIRST
+        link = self._open[0]
+        if link.leaving is DisconnectReason.SERVER_SHUTDOWN:
+            return Need.SUCCESSOR
+        if len(self._open) < self.wanted or link.leaving is not None:
+            return Need.SPARE
+        return Need.PROBE if self.is_suspect(now) and self._may_probe(now) else None
+
+    def probing(self, now: float) -> None:
+        """Note that the need for a probe is being met."""
+        self._probed_at = now
+        self._probe_pause = min(max(FIRST_PROBE_PAUSE, self._probe_pause * 2.0), LONGEST_PROBE_PAUSE)
+
+    def outgrown(self, now: float, caught_up: bool) -> tuple[Link, DisconnectReason] | None:
+        """Return a connection that is to be closed now, and why.
+
+        `caught_up` says that nothing which the older one delivers is waited for.
+        """
+        for link in self._open:
+            if link.leaving is None and now >= link.renew_at:
+                link.leaving = DisconnectReason.ROTATION
+        if len(self._open) < LINKS_MAX:
+            return None
+        elder, younger = self._open
+        return (
+            self._replaced(elder, younger, now, caught_up)
+            or self._replaced(younger, elder, now, caught_up)
+            or self._frozen(elder, younger, now)
+            or self._frozen(younger, elder, now)
+            or self._surplus(elder, younger, now, caught_up)
+        )
+
+    def next_look(self, now: float) -> float:
+        """Return when `need` and `outgrown` can say something else, if no message or end comes before."""
+        if len(self._open) == LINKS_MAX:
+            passing = self.wanted < LINKS_MAX or any(link.leaving is not None for link in self._open)
+            return now + (LOOK_SECONDS if passing else self.grace)
+        due = [link.renew_at for link in self._open if link.leaving is None]
+        due += [self._next_probe(link) for link in self._open]
+        return max(min(due), now) if due else now
+
+    def _next_probe(self, link: Link) -> float:
+        suspect_at = link.heard_at + self.silence
+        if self._probed_at is None:
+            return suspect_at
+        if self._probed_at < link.heard_at:
+            # Not yet in this silence: at the latest when the limit is reached.
+            return max(suspect_at, min(self._probed_at + self._probe_pause, link.heard_at + self.stale_after))
+        return max(suspect_at, self._probed_at + self._probe_pause)
+
+    def _may_probe(self, now: float) -> bool:
+        return now >= self._next_probe(self._open[0])
+
+    def _replaced(
+        self, link: Link, other: Link, now: float, caught_up: bool
+    ) -> tuple[Link, DisconnectReason] | None:
+        if link.leaving is None or not caught_up or not _has_overlapped(other, now):
+            return None
+        return link, link.leaving
+
+    def _frozen(self, link: Link, other: Link, now: float) -> tuple[Link, DisconnectReason] | None:
+        if other.last_at is None or other.last_at <= link.heard_at:
+            link.alone_since = None
+        elif link.alone_since is None or link.heard_at > link.alone_since:
+            link.alone_since = now
+        if link.alone_since is None or now - link.alone_since < self.grace:
+            return None
+        if now - link.heard_at < self.silence:
+            return None
+        self._probe_pause = 0.0
+        return link, DisconnectReason.STALLED
+
+    def _surplus(
+        self, elder: Link, younger: Link, now: float, caught_up: bool
+    ) -> tuple[Link, DisconnectReason] | None:
+        if now - max(elder.heard_at, younger.heard_at) >= max(MUTE_SECONDS, self.stale_after):
+            return elder, DisconnectReason.STALLED
+        if self.wanted == LINKS_MAX or elder.heard_at <= younger.opened_at:
+            return None
+        # The elder was only quiet. The younger has the longer life before it.
+        done = caught_up and _has_overlapped(younger, now)
+        return (elder, DisconnectReason.ROTATION) if done else None
+
+
+def _has_overlapped(link: Link, now: float) -> bool:
+    return link.first_at is not None and now - link.first_at >= OVERLAP_SECONDS

@@ -1,0 +1,184 @@
+"""What becomes of the frames of one feed: decoded, brought into one order, handed to their symbol.
+
+While one connection delivers, a message goes straight on. While two do, the arbiter says when. A bug that a
+symbol's message meets halts that symbol alone: it is rebuilt, and what comes meanwhile is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from feedd.binance.decode import ControlReply, Decoder, Drifted, ServerShutdown
+from feedd.binance.payloads import Frame, Payload
+from feedd.binance.streams import Stream, Subscription
+from feedd.core.arbiter import Arbiter
+from feedd.core.backoff import Backoff
+from feedd.core.links import Link
+from feedd.errors import DecodeError
+from feedd.logs import fields
+from feedd.model import InvalidReason
+from feedd.sources.intake import Intake
+
+log = logging.getLogger(__name__)
+
+SETTLE_SECONDS: Final = 5.0
+"""After this, the connection that stayed has long brought what the other had brought before it went."""
+
+
+class Receiver(Protocol):
+    """Takes the messages of one symbol."""
+
+    def take(self, frame: Frame[Payload], raw: bytes, read_at: float) -> None: ...
+
+
+class _Discard:
+    """Stands in for a symbol that is being rebuilt."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._counts = intake.session.counts
+
+    def take(self, frame: Frame[Payload], raw: bytes, read_at: float) -> None:
+        self._counts.discarded += 1
+
+
+class Reception:
+    """Takes what the connections of one feed deliver."""
+
+    def __init__(
+        self,
+        intakes: Sequence[Intake],
+        streams: Sequence[Stream],
+        leaving: Callable[[Link], None],
+        monotonic: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        subscriptions = {
+            Subscription(intake.session.symbol, stream): intake for intake in intakes for stream in streams
+        }
+        self.names = [subscription.wire_name for subscription in subscriptions]
+        self._intakes = intakes
+        self._intake_of = {subscription.wire_name: intake for subscription, intake in subscriptions.items()}
+        self._receivers: dict[str, Receiver] = dict(self._intake_of)
+        self._backoffs = {intake: Backoff() for intake in intakes}
+        self._rebuilding: set[asyncio.TimerHandle] = set()
+        self._leaving = leaving
+        self._monotonic = monotonic
+        self._chance = chance
+        self._decoder = Decoder(subscriptions)
+        self._arbiter = Arbiter(intake.session.lanes[name] for name, intake in self._intake_of.items())
+        self._open = 0
+        self._settling: asyncio.TimerHandle | None = None
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Nothing that one connection has brought waits for the other."""
+        return self._arbiter.is_caught_up
+
+    def opened(self, link: Link) -> None:
+        """Another connection delivers from now on."""
+        self._stop_settling()
+        self._open += 1
+        self._arbiter.opened(link)
+
+    def closed(self, link: Link) -> None:
+        """A connection delivers no more; what waited for it goes on."""
+        self._open -= 1
+        self._arbiter.closed(link)
+        self.pass_on_what_waited()
+        if self._open == 1:
+            loop = asyncio.get_running_loop()
+            self._settling = loop.call_later(SETTLE_SECONDS, self._arbiter.settled)
+
+    def stop(self) -> None:
+        """Let go of the timers."""
+        self._stop_settling()
+        for timer in self._rebuilding:
+            timer.cancel()
+
+    def look(self) -> None:
+        """To be called now and then while two connections deliver: what has waited long enough goes on."""
+        self._arbiter.look()
+        self.pass_on_what_waited()
+
+    def take(self, link: Link, raw: bytes, read_at: float) -> None:
+        """Take a text frame that was read at a monotonic time."""
+        try:
+            message = self._decoder.decode(raw)
+        except DecodeError as error:
+            self._refuse(error, raw, read_at)
+            return
+        if isinstance(message, Frame):
+            self._receive(link, message, raw, read_at)
+        elif isinstance(message, Drifted):
+            self._intake_of[message.frame.stream].note_unknown(message)
+            self._receive(link, message.frame, raw, read_at)
+        else:
+            self._heed(link, message)
+
+    def refuse(self, reason: InvalidReason, detail: str, raw: bytes, read_at: float) -> None:
+        """Take a frame that can't be a message."""
+        self._refuse(DecodeError(reason, detail), raw, read_at)
+
+    def _receive(self, link: Link, frame: Frame[Payload], raw: bytes, read_at: float) -> None:
+        link.last_at = read_at
+        if self._open == 1:
+            self._hand_on(frame, raw, read_at)
+            return
+        if link.first_at is None:
+            link.first_at = read_at
+        if self._arbiter.may_pass(link, frame, raw, read_at):
+            self._hand_on(frame, raw, read_at)
+        self.pass_on_what_waited()
+
+    def pass_on_what_waited(self) -> None:
+        """Hand on what need not wait for the other connection any more."""
+        while (held := self._arbiter.ready(self._monotonic())) is not None:
+            self._hand_on(held.frame, held.raw, held.read_at)
+
+    def _hand_on(self, frame: Frame[Payload], raw: bytes, read_at: float) -> None:
+        try:
+            self._receivers[frame.stream].take(frame, raw, read_at)
+        except Exception:
+            self._contain(self._intake_of[frame.stream])
+
+    def _contain(self, intake: Intake) -> None:
+        """Halt the symbol that a bug was met with, and take it up again after a while."""
+        intake.failed()
+        self._set_receiver(intake, _Discard(intake))
+        delay = self._backoffs[intake].delay(self._chance())
+        timer = asyncio.get_running_loop().call_later(delay, self._rebuild, intake)
+        self._rebuilding.add(timer)
+
+    def _rebuild(self, intake: Intake) -> None:
+        intake.rebuilt()
+        self._set_receiver(intake, intake)
+
+    def _set_receiver(self, intake: Intake, receiver: Receiver) -> None:
+        for name, owner in self._intake_of.items():
+            if owner is intake:
+                self._receivers[name] = receiver
+
+    def _refuse(self, error: DecodeError, raw: bytes, read_at: float) -> None:
+        # A frame that names no stream of ours casts doubt on all that its connection brings.
+        named = self._intake_of.get(error.stream or "")
+        for intake in self._intakes if named is None else (named,):
+            intake.take_invalid(error, raw, read_at)
+
+    def _heed(self, link: Link, message: ServerShutdown | ControlReply) -> None:
+        if isinstance(message, ServerShutdown):
+            log.info("the exchange will close a connection", extra=fields(streams=self.names[:3]))
+            self._leaving(link)
+        elif message.error is not None:
+            log.error(
+                "the exchange refused a request", extra=fields(streams=self.names[:3], error=message.error)
+            )
+
+    def _stop_settling(self) -> None:
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
