@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 APT_PACKAGES := prometheus prometheus-alertmanager systemd systemd-sysv systemd-container dbus libnss-systemd \
 	procps util-linux iproute2 python3-venv shellcheck
 
-.PHONY: run stack test lint types coverage unit mutations soak bench lock sample clean system-packages
+.PHONY: run stack test lint types coverage unit endurance mutations soak bench lock sample clean system-packages
 
 run: $(VENV)/.run
 	$(BIN)/feedd demo
@@ -30,6 +30,9 @@ unit: $(VENV)/.dev system-packages
 
 stack: $(VENV)/.run system-packages
 	$(BIN)/python deploy/stack
+
+endurance: $(VENV)/.dev
+	$(BIN)/python -X dev -m pytest -m endurance --timeout 600
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.soak --messages 10000000

@@ -32,6 +32,7 @@ from feedd.outputs.pager import Pager
 from feedd.outputs.systemd import Notifier, keep_alive, status_line
 from feedd.outputs.web import Web
 from feedd.settings import Listen, Resolved, Settings, differences
+from feedd.sources.direct import socket_class
 from feedd.sources.intake import Deliver
 from feedd.watch import Configuration, EnvFileWatch
 
@@ -282,6 +283,9 @@ def _to_nobody(lane: Lane, raw: bytes) -> None:
 async def _http_client() -> AsyncIterator[aiohttp.ClientSession]:
     connector = aiohttp.TCPConnector(limit=0)  # a connection per symbol, and as many as the machine carries
     async with aiohttp.ClientSession(
-        connector=connector, headers={"User-Agent": f"feedd/{__version__}"}, skip_auto_headers=("Accept",)
+        connector=connector,
+        headers={"User-Agent": f"feedd/{__version__}"},
+        skip_auto_headers=("Accept",),
+        ws_response_class=socket_class(),
     ) as http:
         yield http

@@ -99,21 +99,26 @@ class Decoder:
 
     def decode(self, frame: bytes) -> Message:
         """Return the message in a text frame. Raises DecodeError."""
-        route = self._routes.get(frame[_COMBINED_PREFIX_LENGTH : frame.find(b'"', _COMBINED_PREFIX_LENGTH)])
-        if route is not None:
-            strict, name, symbol, fits = route
-            try:
-                message = strict(frame)
-            except (msgspec.MsgspecError, ValueError, RecursionError):
-                pass  # the second look says why, or finds that it is harmless
-            else:
-                # A repeated key could have changed the stream since its name was peeked at.
-                data = message.data
-                if message.stream == name and data.symbol == symbol and (fits is None or fits(data)):
-                    return message
-        return self._second_look(frame)
+        return self.first_look(frame) or self.second_look(frame)
 
-    def _second_look(self, frame: bytes) -> Message:
+    def first_look(self, frame: bytes) -> Frame[Payload] | None:
+        """Return the message of a frame of exactly the known shape, which nearly all are; None for others."""
+        route = self._routes.get(frame[_COMBINED_PREFIX_LENGTH : frame.find(b'"', _COMBINED_PREFIX_LENGTH)])
+        if route is None:
+            return None
+        strict, name, symbol, fits = route
+        try:
+            message = strict(frame)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None  # the second look says why, or finds that it is harmless
+        # A repeated key could have changed the stream since its name was peeked at.
+        data = message.data
+        if message.stream == name and data.symbol == symbol and (fits is None or fits(data)):
+            return message
+        return None
+
+    def second_look(self, frame: bytes) -> Message:
+        """Return the message of a frame that the first look did not know. Raises DecodeError."""
         try:
             content = orjson.loads(frame)
         except orjson.JSONDecodeError as error:

@@ -124,20 +124,21 @@ class WallWatch:
 class LatencyRule:
     """Decides when total latency is too high: over the limit in three measurable messages in a row."""
 
-    __slots__ = ("_over", "limit")
+    __slots__ = ("limit", "over")
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
-        self._over = 0
+        self.over = 0
+        """How many measurable messages in a row were late."""
 
     def is_over(self, latency: float) -> bool:
         """Tell whether this one is over the limit, and remember it."""
         if latency > self.limit:
-            self._over += 1
+            self.over += 1
             return True
-        self._over = 0
+        self.over = 0
         return False
 
     @property
     def is_confirmed(self) -> bool:
-        return self._over >= CONFIRMATIONS
+        return self.over >= CONFIRMATIONS

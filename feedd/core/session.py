@@ -7,6 +7,7 @@ it.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -189,16 +190,33 @@ class Session:
         if event_time is None or not self._measures_latency:
             self._latency = None
         else:
-            self._latency = self._clock.latency(now, event_time)
+            # Spelt out, as below: a call for each of these numbers would cost as much as decoding does.
+            self._latency = now + self._clock.offset - event_time * 0.001
         return lane
 
     def handed_on(self, read_at: float, done_at: float) -> None:
         """The message of the last `receive` has reached every output."""
         processing = done_at - read_at
-        self.processing_latency.observe(processing)
+        histogram = self.processing_latency
+        histogram.counts[bisect_left(histogram.bounds, processing)] += 1
+        histogram.total += processing
         latency = self._latency
-        if latency is not None and self._is_late(latency, latency + processing, done_at):
-            return
+        if latency is not None:
+            total = latency + processing
+            rule = self._latency_rule
+            if latency < 0.0 or total > rule.limit or rule.over or self.gate.causes:
+                if self._is_late(latency, total, done_at):
+                    return
+            else:
+                histogram = self.exchange_latency
+                bucket = bisect_left(histogram.bounds, latency)
+                histogram.counts[bucket] += 1
+                histogram.total += latency
+                histogram = self.total_latency
+                # The same bucket, unless handing on took it over the bound.
+                same = bucket == len(histogram.bounds) or total <= histogram.bounds[bucket]
+                histogram.counts[bucket if same else bisect_left(histogram.bounds, total)] += 1
+                histogram.total += total
         if self._good_from is None:
             self._good_from = read_at
         if self.gate.active:
@@ -285,8 +303,7 @@ class Session:
                 self.gate.trip(Reason.LATENCY, now)
                 self.gate.began(now)
             return True
-        if Reason.LATENCY in self.gate.causes:
-            self.gate.clear(Reason.LATENCY, now)
+        self.gate.clear(Reason.LATENCY, now)
         return False
 
     def _recover(self, now: float) -> None:

@@ -10,7 +10,6 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
 
 import aiohttp
 from aiohttp import WSMsgType
@@ -18,6 +17,7 @@ from aiohttp import WSMsgType
 from feedd.binance.decode import MAX_FRAME_BYTES
 from feedd.errors import FeeddError
 from feedd.model import ConnectFailure, DisconnectReason, InvalidReason
+from feedd.sources.direct import DirectSocket, Socket
 
 HANDSHAKE_SECONDS = 10.0
 SILENCE_SECONDS = 45.0
@@ -36,10 +36,6 @@ _STATUS_FAILURES = {
     429: ConnectFailure.HTTP_429,
     451: ConnectFailure.HTTP_451,
 }
-
-
-Socket = aiohttp.ClientWebSocketResponse[Literal[False]]
-"""A WebSocket that hands out text frames as bytes."""
 
 
 class ConnectFailed(FeeddError):
@@ -123,6 +119,7 @@ class Connection:
         self._patience: asyncio.Timeout | None = None
         self._silence_timer: asyncio.TimerHandle | None = None
         self._ending: DisconnectReason | None = None
+        self._bug: Exception | None = None
 
     @property
     def close_code(self) -> int | None:
@@ -138,6 +135,7 @@ class Connection:
         try:
             async with asyncio.timeout(None) as self._patience, asyncio.TaskGroup() as asking:
                 self._watch_silence()
+                self._take_directly()
                 asked = asking.create_task(self._send(requests))
                 try:
                     return await self._pump()
@@ -145,6 +143,8 @@ class Connection:
                     asked.cancel()
                     self._stop_watching()
         except TimeoutError:
+            if self._bug is not None:
+                raise self._bug from None
             return self._ending or DisconnectReason.TIMEOUT
 
     def end(self, reason: DisconnectReason) -> None:
@@ -183,6 +183,24 @@ class Connection:
         if self._silence_timer is not None:
             self._silence_timer.cancel()
         self._patience = None
+        if isinstance(self._socket, DirectSocket):
+            self._socket.stop()
+
+    def _take_directly(self) -> None:
+        if isinstance(self._socket, DirectSocket):
+            for raw in self._socket.hand_to(self._take_text):
+                self._take_text(raw)
+
+    def _take_text(self, raw: bytes) -> None:
+        read_at = self._last_frame_at = self._monotonic()
+        try:
+            self._take(raw, read_at)
+        except Exception as bug:
+            # Raised here it would end in aiohttp's parser; `read` raises it where it is waited for.
+            self._bug = bug
+            self.end(DisconnectReason.PROTOCOL_ERROR)
+            if isinstance(self._socket, DirectSocket):
+                self._socket.stop()
 
     async def _pump(self) -> DisconnectReason:
         socket, take, monotonic = self._socket, self._take, self._monotonic

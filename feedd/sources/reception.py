@@ -69,7 +69,8 @@ class Reception:
         self._leaving = leaving
         self._monotonic = monotonic
         self._chance = chance
-        self._decoder = Decoder(subscriptions)
+        decoder = Decoder(subscriptions)
+        self._first_look, self._second_look = decoder.first_look, decoder.second_look
         self._arbiter = Arbiter(intake.session.lanes[name] for name, intake in self._intake_of.items())
         self._open = 0
         self._settling: asyncio.TimerHandle | None = None
@@ -107,31 +108,38 @@ class Reception:
 
     def take(self, link: Link, raw: bytes, read_at: float) -> None:
         """Take a text frame that was read at a monotonic time."""
+        frame = self._first_look(raw)
+        if frame is None:
+            self._look_again(link, raw, read_at)
+        elif self._open == 1:
+            link.last_at = read_at
+            self._hand_on(frame, raw, read_at)
+        else:
+            self._arbitrate(link, frame, raw, read_at)
+
+    def _look_again(self, link: Link, raw: bytes, read_at: float) -> None:
         try:
-            message = self._decoder.decode(raw)
+            message = self._second_look(raw)
         except DecodeError as error:
             self._refuse(error, raw, read_at)
             return
-        if isinstance(message, Frame):
-            self._receive(link, message, raw, read_at)
-        elif isinstance(message, Drifted):
-            self._intake_of[message.frame.stream].note_unknown(message)
-            self._receive(link, message.frame, raw, read_at)
-        else:
+        if isinstance(message, ServerShutdown | ControlReply):
             self._heed(link, message)
+            return
+        if isinstance(message, Drifted):
+            self._intake_of[message.frame.stream].note_unknown(message)
+            message = message.frame
+        self._arbitrate(link, message, raw, read_at)
 
     def refuse(self, reason: InvalidReason, detail: str, raw: bytes, read_at: float) -> None:
         """Take a frame that can't be a message."""
         self._refuse(DecodeError(reason, detail), raw, read_at)
 
-    def _receive(self, link: Link, frame: Frame[Payload], raw: bytes, read_at: float) -> None:
+    def _arbitrate(self, link: Link, frame: Frame[Payload], raw: bytes, read_at: float) -> None:
         link.last_at = read_at
-        if self._open == 1:
-            self._hand_on(frame, raw, read_at)
-            return
         if link.first_at is None:
             link.first_at = read_at
-        if self._arbiter.may_pass(link, frame, raw, read_at):
+        if self._open == 1 or self._arbiter.may_pass(link, frame, raw, read_at):
             self._hand_on(frame, raw, read_at)
         self.pass_on_what_waited()
 

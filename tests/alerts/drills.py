@@ -520,7 +520,7 @@ async def benign(folder: Path) -> Outcome:
         Exchange(ExchangeSettings(symbols=FEW, rate=0.0)) as quiet,
     ):
         posts = {"FEEDD_ALERTMANAGER_URL": alerts}
-        lively = Daemon(folder / "lively", **live(busy, *MANY, FEEDD_ROTATE_AFTER_HOURS="0.004"), **posts)
+        lively = Daemon(folder / "lively", **live(busy, *MANY, FEEDD_ROTATE_AFTER_HOURS="0.001"), **posts)
         thin = Daemon(folder / "thin", **live(quiet, *FEW, FEEDD_STALE_AFTER_SECONDS_MUMUSDT="120"), **posts)
         test = Daemon(
             folder / "test",
@@ -569,6 +569,7 @@ async def _evidence(url: str) -> dict[str, float]:
     """Return what Prometheus saw of the everyday events."""
     asked = {
         "starts": "max(changes(process_start_time_seconds[2m]))",
+        "rotations": 'sum(max_over_time(feedd_disconnects_total{reason="rotation"}[2m]))',
         "scrapes missed": "max(count_over_time((up == 0)[2m:500ms]))",
         "longest silence": 'max(max_over_time(feedd_feed_staleness_seconds{symbol="MUMUSDT"}[2m]))',
         "halts on static data": 'max(max_over_time(feedd_trading_halted{environment="test"}[2m]))',

@@ -185,6 +185,7 @@ def test_ten_minutes_of_everyday_page_nobody(drilled: Drilled) -> None:
     assert drilled.benign.notices["benign"] == []
     evidence = drilled.benign.evidence
     assert evidence["starts"] == 2
+    assert evidence["rotations"] >= 4
     assert evidence["scrapes missed"] >= 2
     assert evidence["longest silence"] > 20
     assert evidence["halts on static data"] == 1
