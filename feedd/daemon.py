@@ -20,6 +20,7 @@ from feedd import __version__, logs
 from feedd.core.desk import Desk
 from feedd.core.flags import Verdict
 from feedd.core.gate import GateChange
+from feedd.core.latency import WallWatch
 from feedd.core.session import Lane, Session
 from feedd.envfile import kill_switch_in
 from feedd.errors import SettingsError
@@ -126,7 +127,7 @@ class Daemon:
     def _work(self, feeds: Feeds, pager: Pager) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         """Return what the daemon does all the time, each with a name."""
         work = [
-            ("supervisor", self._supervise()),
+            ("supervisor", self._supervise(feeds)),
             ("loop lag", self._measure_loop_lag()),
             ("gate heartbeat", self._gate_events.run()),
             ("rhythm", feeds.keep_looking()),
@@ -140,10 +141,17 @@ class Daemon:
             work.append(("env-file", self._follow_env_file(self._watch, feeds)))
         return work
 
-    async def _supervise(self) -> None:
+    async def _supervise(self, feeds: Feeds) -> None:
+        wall_watch = WallWatch(time.monotonic(), time.time())
         while True:
             self.desk.progress_at = time.monotonic()
-            self.desk.clock.follow_wall(time.monotonic(), time.time())
+            step = wall_watch.step(time.monotonic(), time.time())
+            if step:
+                log.warning(
+                    "the host's clock was set; times told to others move with it, no gate does",
+                    extra=fields(by_seconds=f"{step:+.3f}"),
+                )
+                feeds.doubt_clock()
             await asyncio.sleep(SUPERVISE_SECONDS)
 
     async def _measure_loop_lag(self) -> None:

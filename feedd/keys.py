@@ -460,6 +460,13 @@ KEYS = (
         "alerts must not wait for Prometheus to scrape.",
     ),
     Key(
+        "FEEDD_RUNBOOK_URL",
+        "runbook_url",
+        _url(("http", "https"), has_path=True),
+        "Where you publish alerts/runbook.md: the link in each alert that is posted to Alertmanager.",
+        "alerts should lead to your copy; the rules file has the same link.",
+    ),
+    Key(
         "FEEDD_WEB_CONFIG",
         "web_config",
         _unset_or(_path),

@@ -94,6 +94,8 @@ class Settings:
     backfill: bool = False
     alertmanager_url: str | None = None
     """`http(s)://host[:port][/prefix]` without a slash at the end, or None."""
+    runbook_url: str = "https://feedd.example/runbook.md"
+    """As in alerts/feedd.rules.yaml, and nobody's."""
     web_config: Path | None = None
     consumers_max: int = 1000
     consumer_queue_bytes: int = 1_048_576

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from feedd import daemon as daemon_module
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Reason, Source
-from tests.running import SYMBOLS, EnvFile, Running, running_on
+from feedd.sources import rest
+from tests.running import LATENCY_LIMIT, SYMBOLS, EnvFile, Running, running, running_on, settings_for
 
 HIT, OTHER = SYMBOLS
 EXCHANGE = ExchangeSettings(symbols=(*SYMBOLS, "SOLUSDT"), rate=20.0)
@@ -273,3 +275,47 @@ async def test_exchange_that_is_down_does_not_hang_the_start(tmp_path: Path) -> 
         assert time.monotonic() - began < 1.0
         await feedd.until(lambda _: Reason.DISCONNECTED in reasons(feedd))
         await asyncio.sleep(0)
+
+
+CLOCK_SET = "the host's clock was set; times told to others move with it, no gate does"
+
+
+@pytest.mark.parametrize("is_measured", [True, False])
+async def test_jump_of_the_hosts_clock_halts_and_blinds_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_measured: bool
+) -> None:
+    """Whether the venue's clock is known or, because REST doesn't answer, is not."""
+    ahead, real = 0.0, time.time
+    monkeypatch.setattr(time, "time", lambda: real() + ahead)  # the exchange has a clock of its own
+    monkeypatch.setattr(daemon_module, "SUPERVISE_SECONDS", 0.02)
+    monkeypatch.setattr(rest, "ASK_AGAIN_AFTER_SECONDS", 0.05)
+    async with Exchange(EXCHANGE) as exchange:
+        if not is_measured:
+            exchange.set_fault("rest_http", status=503)
+        async with running(settings_for(exchange)) as feedd, feedd.listening() as listener:
+            session, clock = feedd.session(), feedd.daemon.desk.clock
+            await feedd.until_open()
+            await feedd.until(lambda _: (clock.synced_at is not None) is is_measured)
+            heard = len(listener.heard)
+            for ahead in (3_600.0, -86_400.0, 0.0):
+                await jumped(feedd, caplog, is_measured)
+                page = (await feedd.get("/metrics"))[1]
+                assert metric(page, "feedd_clock_offset_seconds") == pytest.approx(-ahead, abs=0.05)
+            assert listener.gates(HIT, since=heard) == []
+            assert (session.counts.negative_latency, session.counts.connects) == (0, 1)
+            ahead = -7.0
+            exchange.set_fault("delay", symbol=HIT, ms=LATENCY_LIMIT * 2000)
+            await feedd.until(lambda _: reasons(feedd) == (Reason.LATENCY,))
+
+
+async def jumped(feedd: Running, caplog: pytest.LogCaptureFixture, is_measured: bool) -> None:
+    """Wait until the jump was noticed, and what it could have harmed has gone on."""
+    latencies, clock = feedd.session().exchange_latency, feedd.daemon.desk.clock
+    noticed, observed, synced_at = caplog.messages.count(CLOCK_SET), sum(latencies.counts), clock.synced_at
+    await feedd.until(lambda _: caplog.messages.count(CLOCK_SET) == noticed + 1)
+    await feedd.until(lambda _: sum(latencies.counts) > observed + 20)
+    await feedd.until(lambda _: (clock.synced_at != synced_at) is is_measured)
+
+
+def metric(page: str, name: str) -> float:
+    return float(next(line for line in page.splitlines() if line.startswith(f"{name} ")).split()[1])

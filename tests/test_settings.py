@@ -131,6 +131,7 @@ FEEDD_SYMBOLS_PER_CONNECTION=4
 FEEDD_EXCHANGE_STATUS_SECONDS=15
 FEEDD_BACKFILL=on
 FEEDD_ALERTMANAGER_URL=http://127.0.0.1:9093/
+FEEDD_RUNBOOK_URL=https://wiki/feedd
 FEEDD_WEB_CONFIG=/etc/feedd/web.yml
 FEEDD_CONSUMERS_MAX=10
 FEEDD_CONSUMER_QUEUE_BYTES=65536
@@ -163,6 +164,7 @@ FULL_SETTINGS = Settings(
     exchange_status_seconds=15,
     backfill=True,
     alertmanager_url="http://127.0.0.1:9093",
+    runbook_url="https://wiki/feedd",
     web_config=Path("/etc/feedd/web.yml"),
     consumers_max=10,
     consumer_queue_bytes=65_536,
@@ -379,6 +381,10 @@ BAD_FILES = [
     (
         "FEEDD_ALERTMANAGER_URL=alerts:9093",
         ["1: FEEDD_ALERTMANAGER_URL: expected http://host:port or https://host:port, found 'alerts:9093'"],
+    ),
+    (
+        "FEEDD_RUNBOOK_URL=wiki/runbook.md",
+        ["1: FEEDD_RUNBOOK_URL: expected http://host:port or https://host:port, found 'wiki/runbook.md'"],
     ),
     (
         "FEEDD_WEB_CONFIG='a\tb'",
@@ -774,6 +780,7 @@ def test_describe_shows_every_key_and_its_origin() -> None:
         "FEEDD_EXCHANGE_STATUS_SECONDS=30  # default",
         "FEEDD_BACKFILL=0  # default",
         "FEEDD_ALERTMANAGER_URL=  # default",
+        "FEEDD_RUNBOOK_URL=https://feedd.example/runbook.md  # default",
         "FEEDD_WEB_CONFIG=  # default",
         "FEEDD_CONSUMERS_MAX=1000  # default",
         "FEEDD_CONSUMER_QUEUE_BYTES=1048576  # default",

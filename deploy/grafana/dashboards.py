@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from feedd.outputs.pager import RUNBOOK_URL
 from feedd.settings import Settings
 
 HERE = Path(__file__).parent
@@ -102,7 +101,7 @@ class Panel:
             panel["links"] = [
                 {
                     "title": f"Runbook: {self.alert}",
-                    "url": f"{RUNBOOK_URL}#{self.alert.lower()}",
+                    "url": f"{Settings().runbook_url}#{self.alert.lower()}",
                     "targetBlank": True,
                 }
             ]
@@ -872,7 +871,7 @@ def dashboard(
             {
                 "title": "Runbook",
                 "type": "link",
-                "url": RUNBOOK_URL,
+                "url": Settings().runbook_url,
                 "tags": [],
                 "icon": "doc",
                 "tooltip": "What each alert means, and what to do",

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, Generic
 
 import msgspec
 import orjson
 
-from feedd.binance.payloads import Candle, Frame, Kline, Payload, PayloadType
+from feedd.binance.payloads import Candle, Depth, Frame, Kline, Payload, PayloadType
 from feedd.binance.streams import Kind, Subscription, parse_stream
 from feedd.errors import DecodeError
 from feedd.model import InvalidReason
@@ -75,6 +76,8 @@ def _strict_decoder(payload_type: type[Payload]) -> Callable[[bytes], Frame[Payl
 
 
 _STRICT: Final = {kind: _strict_decoder(kind.payload_type) for kind in Kind}
+_fields_of: Final = cache(msgspec.structs.fields)
+"""Without a memory a field that the exchange adds would make every message cost half a millisecond."""
 _EVENT_NAMES: Final = tuple(name for kind in Kind for name in kind.event_names)
 
 
@@ -85,7 +88,12 @@ class Decoder:
         self._subscriptions = {subscription.wire_name: subscription for subscription in subscriptions}
         self._symbols = {subscription.symbol for subscription in self._subscriptions.values()}
         self._routes = {
-            name.encode(): (_STRICT[subscription.stream.kind], name, subscription.wire_symbol)
+            name.encode(): (
+                _STRICT[subscription.stream.kind],
+                name,
+                subscription.wire_symbol,
+                _fit_of(subscription),
+            )
             for name, subscription in self._subscriptions.items()
         }
 
@@ -98,13 +106,16 @@ class Decoder:
         route = self._routes.get(frame[_COMBINED_PREFIX_LENGTH : frame.find(b'"', _COMBINED_PREFIX_LENGTH)])
         if route is None:
             return None
-        strict, name, symbol = route
+        strict, name, symbol, fits = route
         try:
             message = strict(frame)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return None  # the second look says why, or finds that it is harmless
         # A repeated key could have changed the stream since its name was peeked at.
-        return message if message.stream == name and message.data.symbol == symbol else None
+        data = message.data
+        if message.stream == name and data.symbol == symbol and (fits is None or fits(data)):
+            return message
+        return None
 
     def second_look(self, frame: bytes) -> Message:
         """Return the message of a frame that the first look did not know. Raises DecodeError."""
@@ -186,9 +197,44 @@ class Decoder:
                 f"s: expected {subscription.wire_symbol!r}, found {data.symbol!r}",
                 stream=name,
             )
+        misfit = _misfit(subscription, data)
+        if misfit is not None:
+            raise misfit
         message = Frame(stream=name, data=data)
         unknown += _unknown(kind.payload_type, payload)
         return Drifted(message, unknown) if unknown else message
+
+
+def _fit_of(subscription: Subscription) -> Callable[[Any], bool] | None:
+    """Return what tells whether a payload's fields agree with each other; None where all of them may."""
+    match subscription.stream.kind:
+        case Kind.DEPTH:
+            return _is_in_order
+        case Kind.KLINE:
+            symbol, interval = subscription.symbol, subscription.stream.interval
+            return lambda kline: kline.candle.symbol == symbol and kline.candle.interval == interval
+        case _:
+            return None
+
+
+def _is_in_order(depth: Depth) -> bool:
+    return depth.first_update_id <= depth.last_update_id
+
+
+def _misfit(subscription: Subscription, data: Payload) -> DecodeError | None:
+    """Return what is wrong with a payload whose fields are all right, each by itself."""
+    name = subscription.wire_name
+    match data:
+        case Kline(symbol=symbol, candle=Candle(symbol=other)) if other != symbol:
+            detail = f"k.s: expected {symbol!r}, found {other!r}"
+            return DecodeError(InvalidReason.WRONG_SYMBOL, detail, stream=name)
+        case Kline(candle=Candle(interval=interval)) if interval != subscription.stream.interval:
+            detail = f"k.i: expected {subscription.stream.interval!r}, found {interval!r}"
+            return DecodeError(InvalidReason.WRONG_TYPE, detail, stream=name)
+        case Depth(first_update_id=first, last_update_id=last) if first > last:
+            detail = f"U: expected {last} (u) at most, found {first}"
+            return DecodeError(InvalidReason.WRONG_TYPE, detail, stream=name)
+    return None
 
 
 def _is_shutdown(content: dict[str, Any]) -> bool:
@@ -223,7 +269,7 @@ def _could_be(subscription: Subscription, payload: dict[str, Any]) -> bool:
 
 def _missing(struct: type[msgspec.Struct], content: dict[str, Any], prefix: str = "") -> list[str]:
     missing = []
-    for field in msgspec.structs.fields(struct):
+    for field in _fields_of(struct):
         if field.encode_name not in content:
             missing += [prefix + field.encode_name] if field.required else []
         elif field.type is Candle and isinstance(content[field.encode_name], dict):
@@ -232,7 +278,7 @@ def _missing(struct: type[msgspec.Struct], content: dict[str, Any], prefix: str 
 
 
 def _unknown(struct: type[msgspec.Struct], content: dict[str, Any], prefix: str = "") -> tuple[str, ...]:
-    fields = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
+    fields = {field.encode_name: field.type for field in _fields_of(struct)}
     unknown = [prefix + key for key in content if key not in fields]
     if fields.get("k") is Candle:
         unknown += _unknown(Candle, content["k"], f"{prefix}k.")

@@ -7,7 +7,6 @@ it.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -292,12 +291,12 @@ class Session:
             self.gate.trip(Reason.DISCONNECTED, now)
 
     def _is_late(self, exchange_latency: float, total_latency: float, now: float) -> bool:
-        self.exchange_latency.observe(exchange_latency)
-        self.total_latency.observe(total_latency)
         if exchange_latency < 0.0:
             self.counts.negative_latency += 1
-            if not -exchange_latency <= self._clock.error < math.inf:
+            if not -exchange_latency <= self._clock.error_at(now) < self._latency_rule.limit:
                 return False  # impossible, so it measures nothing: neither a delay nor health
+        self.exchange_latency.observe(exchange_latency)
+        self.total_latency.observe(total_latency)
         if self._latency_rule.is_over(total_latency):
             self.gate.bad()
             if self._latency_rule.is_confirmed:

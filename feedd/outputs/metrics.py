@@ -111,7 +111,8 @@ CONNECT_BUDGET = _gauge(
 )
 CLOCK_OFFSET = _gauge("feedd_clock_offset_seconds", "The venue's clock minus this host's wall clock.")
 CLOCK_ERROR = _gauge(
-    "feedd_clock_offset_error_seconds", "Bound of the clock offset's error; +Inf until it is measured."
+    "feedd_clock_offset_error_seconds",
+    "Bound of the clock offset's error, which grows with age; +Inf if never measured.",
 )
 CLOCK_SYNC = _gauge(
     "feedd_clock_last_sync_timestamp_seconds", "When the clock offset was last measured; 0 if never."
@@ -180,7 +181,8 @@ TOTAL_LATENCY = _histogram(
     "feedd_total_latency_seconds", "From the event's time at the exchange to the message's handing on."
 )
 NEGATIVE_LATENCY = _counter(
-    "feedd_negative_latency_total", "Messages from the future: a clock is wrong. Counted as zero latency."
+    "feedd_negative_latency_total",
+    "Messages from the future: a clock is wrong. Zero latency if within the clock's error, else none at all.",
 )
 HALTED = _gauge("feedd_trading_halted", "1 while trading in the symbol is halted.")
 HALT_REASON = _gauge("feedd_halt_reason_active", "1 while the reason halts trading in the symbol.")
@@ -207,7 +209,7 @@ def _of_process(desk: Desk) -> Iterator[tuple[Family, list[Row]]]:
         CLOCK_OFFSET,
         [_sample(CLOCK_OFFSET, "", lambda now: clock.offset_from_wall(now.monotonic, now.wall))],
     )
-    yield CLOCK_ERROR, [_sample(CLOCK_ERROR, "", lambda _: clock.error)]
+    yield CLOCK_ERROR, [_sample(CLOCK_ERROR, "", lambda now: clock.error_at(now.monotonic))]
     yield CLOCK_SYNC, [_sample(CLOCK_SYNC, "", lambda now: now.timestamp(clock.synced_at))]
     yield RELOAD_SUCCESSFUL, [_sample(RELOAD_SUCCESSFUL, "", lambda _: desk.last_reload_successful)]
     yield RELOAD_TIME, [_sample(RELOAD_TIME, "", lambda now: now.timestamp(desk.last_reload_success_at))]

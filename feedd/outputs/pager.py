@@ -29,8 +29,6 @@ from feedd.outputs.views import rfc3339
 
 log = logging.getLogger(__name__)
 
-RUNBOOK_URL: Final = "https://feedd.example/runbook.md"
-"""As in alerts/feedd.rules.yaml."""
 RESEND_SECONDS: Final = 30.0
 """Alertmanager forgets all alerts when it restarts: this is how long a halt may be unknown to it then. It
 is also how often the way there is tried while there is nothing to tell."""
@@ -77,13 +75,13 @@ class Halt:
         labels = {"alertname": self._texts()[0], "severity": "critical", "reason": str(self.reason)}
         return labels if self.symbol is None else labels | {"symbol": self.symbol}
 
-    def annotations(self) -> dict[str, str]:
+    def annotations(self, runbook_url: str) -> dict[str, str]:
         """Return what a person reads."""
         name, summary, description = self._texts()
         return {
             "summary": summary,
             "description": description,
-            "runbook_url": f"{RUNBOOK_URL}#{name.lower()}",
+            "runbook_url": f"{runbook_url}#{name.lower()}",
         }
 
     def _texts(self) -> tuple[str, str, str]:
@@ -121,13 +119,13 @@ class _Page:
         resend_at = self.posted_at + RESEND_SECONDS
         return resend_at if self.ended is None else self.ended.monotonic + END_AFTER_SECONDS
 
-    def alert(self, now: Moment) -> dict[str, Any]:
+    def alert(self, now: Moment, runbook_url: str) -> dict[str, Any]:
         """Return it as Alertmanager takes it."""
         is_over = self.ended is not None and self.is_over(now)
         ends_at = self.ended.wall if self.ended is not None and is_over else now.wall + VALID_SECONDS
         return {
             "labels": self.halt.labels(),
-            "annotations": self.halt.annotations(),
+            "annotations": self.halt.annotations(runbook_url),
             "startsAt": rfc3339(self.starts_at),
             "endsAt": rfc3339(max(self.starts_at, ends_at)),
         }
@@ -239,10 +237,11 @@ class Pager:
     async def _post(self, url: str, pages: list[_Page]) -> None:
         now = self._now()
         over = {page for page in pages if page.is_over(now)}
+        runbook_url = self._desk.settings.runbook_url
         try:
             async with self._http.post(
                 url,
-                data=orjson.dumps([page.alert(now) for page in pages]),
+                data=orjson.dumps([page.alert(now, runbook_url) for page in pages]),
                 headers={"Content-Type": "application/json"},
                 timeout=_TIMEOUT,
                 allow_redirects=False,

@@ -106,9 +106,10 @@ def status(desk: Desk, now: Moment) -> dict[str, Any]:
 
 def _clock(desk: Desk, now: Moment) -> dict[str, Any]:
     clock = desk.clock
+    error = clock.error_at(now.monotonic)
     return {
         "offset_seconds": round(clock.offset_from_wall(now.monotonic, now.wall), 6),
-        "error_seconds": None if clock.error == math.inf else round(clock.error, 6),
+        "error_seconds": None if error == math.inf else round(error, 6),
         "synced_at": None if clock.synced_at is None else rfc3339(now.timestamp(clock.synced_at)),
     }
 

@@ -24,6 +24,10 @@ PROGRESS_SECONDS: Final = 5.0
 STOP_SECONDS: Final = 1.0
 """How long an answer under way may take when the daemon stops."""
 MAX_REQUEST_BYTES: Final = 64 * 1024
+SCRAPES_AT_ONCE: Final = 8
+"""Each delays messages by a piece of its page, which is less than a millisecond; two Prometheis need two."""
+SCRAPE_SECONDS: Final = 10.0
+"""As long as Prometheus waits by default. Who reads more slowly is cut off, and its place is free again."""
 
 _PAGES: Final = (
     ("/metrics", "metrics for Prometheus"),
@@ -54,6 +58,7 @@ class Web:
         self._desk = desk
         self._gate_events = gate_events
         self._metrics = MetricsPage(desk)
+        self._scrapes = 0
         self._now = now
         self._runner = web.AppRunner(
             self._application(), access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
@@ -98,13 +103,26 @@ class Web:
     async def _show_metrics(self, request: web.Request) -> web.StreamResponse:
         accepts_open = "application/openmetrics-text" in request.headers.get("Accept", "")
         text_format = Format.OPEN_METRICS if accepts_open else Format.CLASSIC
+        if self._scrapes >= SCRAPES_AT_ONCE:
+            return web.Response(status=503, text=f"{self._scrapes} scrapes are under way, no more at once\n")
         response = web.StreamResponse(headers={"Content-Type": text_format.value})
-        await response.prepare(request)
+        self._scrapes += 1
+        try:
+            async with asyncio.timeout(SCRAPE_SECONDS):
+                await response.prepare(request)
+                await self._write_metrics(response, text_format)
+        except (TimeoutError, ConnectionResetError):
+            if request.transport is not None:
+                request.transport.abort()  # what is incomplete must not look complete
+        finally:
+            self._scrapes -= 1
+        return response
+
+    async def _write_metrics(self, response: web.StreamResponse, text_format: Format) -> None:
         for piece in self._metrics.pieces(text_format, self._now):
             await response.write(piece.encode())
             await asyncio.sleep(0)  # messages first: a large page is written between them
         await response.write_eof()
-        return response
 
     async def _healthy(self, _: web.Request) -> web.Response:
         stuck_for = self._now().monotonic - self._desk.progress_at

@@ -13,7 +13,6 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from feedd.outputs.pager import RUNBOOK_URL
 from feedd.settings import Settings
 from tests.alerts.panels import expressions, panels, substituted
 from tests.alerts.shipped import DASHBOARDS, alerts, dashboards_module, unknown_metrics
@@ -81,7 +80,7 @@ def test_board_has_a_fixed_uid_its_variables_alerts_and_links(name: str) -> None
     assert [each["name"] for each in board["templating"]["list"]] == ["datasource", "instance", "symbol"]
     [annotation] = board["annotations"]["list"]
     assert annotation["expr"].startswith("ALERTS{") and annotation["enable"]
-    assert RUNBOOK_URL in [link.get("url") for link in board["links"]]
+    assert Settings().runbook_url in [link.get("url") for link in board["links"]]
 
 
 @pytest.mark.parametrize(("name", "panel"), PANELS, ids=IDS)
@@ -92,7 +91,7 @@ def test_panel_is_complete(name: str, panel: dict[str, Any]) -> None:
     assert expressions(panel)
     for link in panel.get("links", ()):
         base, _, anchor = link["url"].partition("#")
-        assert base == RUNBOOK_URL
+        assert base == Settings().runbook_url
         assert anchor in {alert.lower() for alert in alerts()}
 
 

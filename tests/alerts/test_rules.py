@@ -87,7 +87,7 @@ def test_alert_says_what_a_person_needs(alert: Any) -> None:
     assert alert.annotations.keys() == {"summary", "description", "runbook_url"}
     summary = alert.annotations["summary"]
     assert summary.endswith(".") and "{{" not in summary, "a fixed sentence, so that pages can be told apart"
-    assert alert.annotations["runbook_url"] == f"{pager.RUNBOOK_URL}#{alert.name.lower()}"
+    assert alert.annotations["runbook_url"] == f"{Settings().runbook_url}#{alert.name.lower()}"
 
 
 @pytest.mark.parametrize("alert", ALERTS.values(), ids=lambda alert: alert.name)
@@ -150,7 +150,7 @@ def test_daemon_posts_exactly_the_alert_that_the_rule_yields(reason: Reason) -> 
     expected = dict(rule.annotations)
     for label, value in of_series.items():
         expected["description"] = expected["description"].replace(f"{{{{ $labels.{label} }}}}", value)
-    assert halt.annotations() == expected
+    assert halt.annotations(Settings().runbook_url) == expected
 
 
 def test_compression_makes_every_wait_shorter_and_stays_lawful(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import timeit
 from typing import Any
 
 import msgspec
@@ -18,13 +18,12 @@ from feedd.binance.streams import Subscription, parse_stream
 from feedd.errors import DecodeError
 from feedd.model import InvalidReason
 from tests.binance.frames import EVENT_TIME, STREAMS, SUBSCRIPTIONS, combined, payload, raw, wrapped
+from tests.binance.recording import RECORDED, RECORDING, recorded_frames
 
-RECORDING = Path(__file__).parents[3] / "shared/data/binance-spot-2021-10-12.ws.txt"
-RECORDED_STREAMS = ("depth@100ms", "bookTicker", "kline_1m", "aggTrade")
-RECORDED_SYMBOLS = ("NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR")
 SHUTDOWN = {"e": "serverShutdown", "E": EVENT_TIME}
 DEEP = "[" * 1_000 + "]" * 1_000
 
+CANDLE = payload("kline_1s")["k"]
 DECODER = Decoder(SUBSCRIPTIONS.values())
 
 
@@ -284,6 +283,14 @@ def test_frame_of_a_stream_nobody_asked_for_is_refused(
             "missing_field",
             "k.t, k.T, k.s, k.i, k.f, k.L, k.o, k.c, k.h, k.l, k.v, k.n, k.x, k.q, k.V, k.Q",
         ),
+        ("depth@100ms", {"U": 7, "u": 6}, "wrong_type", "U: expected 6 (u) at most, found 7"),
+        (
+            "kline_1s",
+            {"k": CANDLE | {"s": "ETHUSDT"}},
+            "wrong_symbol",
+            "k.s: expected 'BTCUSDT', found 'ETHUSDT'",
+        ),
+        ("kline_1s", {"k": CANDLE | {"i": "1m"}}, "wrong_type", "k.i: expected '1s', found '1m'"),
         ("depth@100ms", {"b": [["1.0"]]}, "wrong_type", "Expected `array` of length 2, got 1 - at `$.b[0]`"),
         ("depth5", {"asks": [[1, 2]]}, "wrong_type", "Expected `str`, got `int` - at `$.asks[0][0]`"),
     ],
@@ -547,20 +554,7 @@ def test_any_repeated_key_is_decoded_or_refused(stream: str, other: str, key: st
         check(repeated(raw(stream), key, value))
 
 
-RECORDED = {
-    subscription.wire_name: subscription
-    for subscription in (
-        Subscription(symbol, parse_stream(stream))
-        for symbol in RECORDED_SYMBOLS
-        for stream in RECORDED_STREAMS
-    )
-}
 recorded = pytest.mark.skipif(not RECORDING.exists(), reason="the recorded session is not on this machine")
-
-
-def recorded_frames() -> list[bytes]:
-    lines = RECORDING.read_bytes().splitlines() if RECORDING.exists() else []
-    return [frame for _, _, frame in (line.partition(b": ") for line in lines) if frame.startswith(b"{")]
 
 
 @recorded
@@ -590,3 +584,12 @@ def test_any_damage_to_a_recorded_frame_is_decoded_or_refused(frame: bytes, draw
 def test_new_event_on_a_stream_without_event_names_is_unknown(stream: str) -> None:
     error = refusal(wrapped(stream, {"e": "somethingNew", "s": "BTCUSDT"}))
     assert (error.reason, error.detail) == (InvalidReason.UNKNOWN_EVENT, "event 'somethingNew'")
+
+
+def test_new_field_of_the_exchange_does_not_swamp_the_daemon() -> None:
+    """All messages have it from one moment on; a wide bound, because the machine's speed wanders."""
+
+    def seconds(frame: bytes) -> float:
+        return min(timeit.repeat(lambda: DECODER.decode(frame), number=200, repeat=5))
+
+    assert seconds(combined("trade", zz=1)) < 60 * seconds(combined("trade"))

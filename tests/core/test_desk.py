@@ -6,6 +6,7 @@ import pytest
 
 from feedd.binance.payloads import Frame
 from feedd.core.desk import Desk
+from feedd.core.latency import ClockSample
 from feedd.core.session import Session
 from feedd.model import DisconnectReason, Reason, Source
 from feedd.settings import ResumePolicy, Settings
@@ -78,7 +79,7 @@ def test_sessions_get_the_limits_of_the_settings() -> None:
 def test_latency_limit_is_the_settings(limit: float, halted: bool) -> None:
     desk = desk_of(Settings(latency_limit_seconds=limit))
     session = desk.sessions["BTCUSDT"]
-    desk.clock.follow_wall(100.0, 1_795_000_001.0)
+    desk.clock.update([ClockSample(100.0, 100.0, 1_795_000_001.0)])
     for trade_id in range(3):
         session.receive(frame("trade", t=trade_id, E=1_795_000_000_000), 100.0)
         session.handed_on(100.0, 100.0)

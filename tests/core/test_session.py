@@ -348,11 +348,28 @@ def test_negative_latency_within_the_clocks_error_is_counted_and_measures() -> N
     assert (session.counts.negative_latency, session.gate.causes) == (1, set())
 
 
-def test_negative_latency_of_an_unmeasured_clock_measures_nothing() -> None:
-    session = new_session(clock=VenueClock(now=0.0, wall=VENUE_TIME_AT_ZERO))
+def clock_with_error(seconds: float) -> VenueClock:
+    clock = VenueClock(now=0.0, wall=VENUE_TIME_AT_ZERO)
+    clock.update([ClockSample(-seconds, seconds, VENUE_TIME_AT_ZERO)])
+    return clock
+
+
+@pytest.mark.parametrize(
+    "clock", [VenueClock(now=0.0, wall=VENUE_TIME_AT_ZERO), clock_with_error(LATENCY_LIMIT)]
+)
+def test_negative_latency_of_a_clock_that_is_hardly_known_measures_nothing(clock: VenueClock) -> None:
+    session = new_session(clock=clock)
     late_trades(session, 2.0)
     trade(session, 3.0, latency=-0.001)
     assert (session.counts.negative_latency, session.gate.causes) == (1, {Reason.LATENCY})
+
+
+def test_impossible_latency_is_not_observed_as_a_good_one() -> None:
+    session = open_session()
+    trade(session, 2.0, latency=-CLOCK_ERROR / 2)
+    trade(session, 3.0, latency=-5.0)
+    assert sum(session.exchange_latency.counts) == sum(session.total_latency.counts) == 2
+    assert session.lanes["btcusdt@trade"].messages == 3
 
 
 def test_latencies_are_observed_where_they_can_be_measured() -> None:

@@ -17,7 +17,7 @@ from feedd.binance.payloads import Frame
 from feedd.binance.streams import Subscription, parse_stream
 from feedd.core.desk import Desk
 from feedd.core.gate import GATED
-from feedd.core.latency import ClockSample
+from feedd.core.latency import DRIFT, ClockSample
 from feedd.model import ConnectFailure, ConsumerDisconnect, DisconnectReason, InvalidReason, Reason
 from feedd.outputs.metrics import LINES_IN_A_PIECE, Format, MetricsPage
 from feedd.outputs.moment import Moment
@@ -184,7 +184,7 @@ def test_numbers_are_those_of_the_session() -> None:
     assert value(text, "feedd_feed_last_message_timestamp_seconds", **labels) == pytest.approx(NOW.wall - 20)
     assert value(text, "feedd_trading_halted", **labels) == 0
     assert value(text, "feedd_clock_offset_seconds") == pytest.approx(2.0)
-    assert value(text, "feedd_clock_offset_error_seconds") == pytest.approx(0.005)
+    assert value(text, "feedd_clock_offset_error_seconds") == pytest.approx(0.005 + 50 * DRIFT)
     assert value(text, "feedd_clock_last_sync_timestamp_seconds") == pytest.approx(NOW.wall - 49.99)
     assert value(text, "feedd_exchange_latency_seconds_count", **labels) == 2
     assert value(text, "feedd_exchange_latency_seconds_sum", **labels) == pytest.approx(0.302, abs=0.002)

@@ -163,6 +163,15 @@ async def test_halt_is_posted_at_once_with_its_labels_and_times() -> None:
         assert bench.pager.counts.failures == 0
 
 
+async def test_link_leads_to_where_the_runbook_is_published() -> None:
+    peer = Peer()
+    async with listening(peer) as url, paging(desk_for(url)) as bench:
+        bench.desk.settings = replace(bench.desk.settings, runbook_url="https://wiki/feedd")
+        bench.halt(Reason.STALE)
+        await until(lambda: bool(peer.news))
+        assert peer.news[0][0]["annotations"]["runbook_url"] == "https://wiki/feedd#feeddtradinghalted"
+
+
 async def test_end_is_posted_with_its_time_once_prometheus_has_seen_it_too(hurried: None) -> None:
     peer = Peer()
     async with listening(peer) as url, paging(desk_for(url)) as bench:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
 import aiohttp
@@ -105,6 +107,56 @@ async def test_metrics_come_in_the_format_that_is_accepted() -> None:
         _, text = await feedd.get("/metrics", Accept="application/openmetrics-text;version=1.0.0,*/*;q=0.1")
         assert "# TYPE feedd_messages counter" in text
         assert text.endswith("# EOF\n")
+
+
+@asynccontextmanager
+async def scraper_that_does_not_read(feedd: Running) -> AsyncIterator[asyncio.StreamReader]:
+    """Ask for the metrics and read their first line only."""
+    host, port = feedd.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: feedd\r\n\r\n")
+    assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+    try:
+        yield reader
+    finally:
+        writer.transport.abort()
+
+
+def many_symbols() -> Settings:
+    """More than the buffers of a connection hold of the metrics."""
+    return static_settings(FEEDD_SYMBOLS=",".join(f"S{number}USDT" for number in range(800)))
+
+
+async def scraped(feedd: Running) -> str:
+    """Ask until there is room for one more scrape."""
+    async with asyncio.timeout(10.0):
+        while (answer := await feedd.get("/metrics"))[0] == 503:
+            pass
+    return answer[1]
+
+
+async def test_no_more_scrapes_at_once_than_messages_can_bear(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "SCRAPES_AT_ONCE", 2)
+    async with running(many_symbols()) as feedd:
+        async with scraper_that_does_not_read(feedd), scraper_that_does_not_read(feedd):
+            assert await feedd.get("/metrics") == (503, "2 scrapes are under way, no more at once\n")
+            assert (await feedd.get("/-/healthy"))[0] == 200
+        assert len(await scraped(feedd)) > 5_000_000
+
+
+async def test_scraper_that_does_not_read_loses_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "SCRAPES_AT_ONCE", 1)
+    monkeypatch.setattr(web, "SCRAPE_SECONDS", 3.0)
+    async with running(many_symbols()) as feedd, scraper_that_does_not_read(feedd) as reader:
+        await scraped(feedd)
+        received = b"".join([piece async for piece in pieces(reader)])
+        assert not received.endswith(b"0\r\n\r\n"), "a page that breaks off must not look complete"
+
+
+async def pieces(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    with suppress(ConnectionResetError):
+        while piece := await reader.read(65_536):
+            yield piece
 
 
 async def test_status_has_what_a_person_asks() -> None:

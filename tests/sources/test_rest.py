@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import pytest
 
-from feedd.core.latency import VenueClock
+from feedd.core.latency import ClockSample, VenueClock
 from feedd.errors import UnavailableError
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Reason
@@ -43,7 +44,7 @@ async def test_skewed_venue_is_measured_within_the_stated_error() -> None:
         estimate = clock()
         await ClockKeeper(venue, estimate).sync()
         offset = estimate.offset_from_wall(time.monotonic(), time.time())
-        assert offset == pytest.approx(4.0, abs=estimate.error + 0.001)
+        assert offset == pytest.approx(4.0, abs=estimate.error_at(time.monotonic()) + 0.001)
         assert exchange.seen.requests["time"] == SAMPLES
 
 
@@ -53,6 +54,87 @@ async def test_unusable_answer_is_an_error_that_names_the_address(status: int) -
         exchange.set_fault("rest_http", status=status)
         with pytest.raises(UnavailableError, match=f"{exchange.rest_url}/api/v3/time"):
             await venue.sample()
+
+
+@pytest.mark.parametrize("year", [1970, 2000, 2290])
+async def test_venue_that_tells_no_time_is_an_error(year: int) -> None:
+    async with venue_time() as (exchange, venue):
+        seconds = (year - 1970) * 31_556_952 - time.time()
+        exchange.set_fault("clock_skew", ms=int(seconds * 1000))
+        with pytest.raises(UnavailableError, match="expected a time from 2001 to 2286"):
+            await venue.sample()
+
+
+class Spoilt(VenueTime):
+    """A venue to which something happens after so many answers."""
+
+    def __init__(self, http: aiohttp.ClientSession, exchange: Exchange) -> None:
+        super().__init__(http, exchange.rest_url)
+        self.answers = 0
+        self.spoil: dict[int, Callable[[], object]] = {}
+
+    async def sample(self) -> ClockSample:
+        sample = await super().sample()
+        self.answers += 1
+        self.spoil.get(self.answers, lambda: None)()
+        return sample
+
+
+@asynccontextmanager
+async def measured() -> AsyncIterator[tuple[Exchange, Spoilt, VenueClock, ClockKeeper]]:
+    """A keeper whose estimate is a few moments old."""
+    async with Exchange(ExchangeSettings()) as exchange, aiohttp.ClientSession() as http:
+        venue, estimate = Spoilt(http, exchange), clock()
+        keeper = ClockKeeper(venue, estimate)
+        await keeper.sync()
+        yield exchange, venue, estimate, keeper
+
+
+def ahead(estimate: VenueClock) -> float:
+    return estimate.offset_from_wall(time.monotonic(), time.time())
+
+
+async def test_measurement_that_breaks_off_counts_for_what_has_come() -> None:
+    async with measured() as (exchange, venue, estimate, keeper):
+        synced_at = estimate.synced_at
+        venue.spoil[SAMPLES + 2] = lambda: exchange.set_fault("rest_http", status=429)
+        await keeper.sync()
+        assert venue.answers == SAMPLES + 2
+        assert estimate.synced_at != synced_at
+
+
+@pytest.mark.parametrize(
+    ("fault", "arguments"),
+    [("rest_http", {"status": 418}), ("clock_skew", {"ms": -1_700_000_000_000})],
+)
+async def test_venue_that_fails_or_talks_nonsense_leaves_the_estimate(
+    fault: str, arguments: dict[str, Any]
+) -> None:
+    async with measured() as (exchange, _, estimate, keeper):
+        before = (estimate.offset, estimate.synced_at)
+        exchange.set_fault(fault, **arguments)
+        with pytest.raises(UnavailableError):
+            await keeper.sync()
+        assert (estimate.offset, estimate.synced_at) == before
+
+
+async def test_venue_whose_clock_was_set_is_followed_at_once() -> None:
+    async with measured() as (exchange, venue, estimate, keeper):
+        exchange.set_fault("clock_skew", ms=-3000)
+        await keeper.sync()
+        assert ahead(estimate) == pytest.approx(-3.0, abs=0.01)
+        assert venue.answers == 3 * SAMPLES
+
+
+async def test_venue_that_contradicts_itself_leaves_the_estimate(caplog: pytest.LogCaptureFixture) -> None:
+    async with measured() as (exchange, venue, estimate, keeper):
+        exchange.set_fault("clock_skew", ms=5000)
+        venue.spoil[2 * SAMPLES] = lambda: exchange.set_fault("clock_skew", ms=9000)
+        await keeper.sync()
+        assert ahead(estimate) == pytest.approx(0.0, abs=0.01)
+        assert [record.message for record in caplog.records] == [
+            "the venue's time contradicts itself; latency is taken against the last estimate"
+        ]
 
 
 async def test_absent_venue_is_an_error() -> None:
@@ -75,7 +157,7 @@ async def test_keeper_asks_again_after_an_outage_and_when_in_doubt(monkeypatch: 
         exchange.set_fault("clock_skew", ms=-2000)
         keeper.doubt()
         async with asyncio.timeout(5.0):
-            while estimate.offset_from_wall(time.monotonic(), time.time()) > -1.9:  # noqa: ASYNC110  # a number
+            while ahead(estimate) > -1.9:  # noqa: ASYNC110  # a number
                 await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
