@@ -36,6 +36,8 @@ EVENT_TIMES_REMEMBERED: Final = 8
 """Messages without an id come about once a second; a venue's clock set back by more than this is a reset."""
 COPY_LAG_MS: Final = 1000
 """A lower id is a lagging copy unless its event is later than the newest by more than this."""
+SERVERS_DIFFER_MS: Final = 100
+"""By this much two servers of the exchange may date the same event differently."""
 
 
 class Sequence(ABC):
@@ -61,6 +63,11 @@ class Sequence(ABC):
     @abstractmethod
     def position(self, payload: Any) -> int:
         """Return the number that orders the message in its stream."""
+
+    @property
+    @abstractmethod
+    def newest(self) -> int | None:
+        """The highest position so far; None before the first message."""
 
     @abstractmethod
     def forget(self) -> None:
@@ -94,13 +101,21 @@ class _Consecutive(Sequence):
         self._next = None
         self._holes.clear()
 
+    @property
+    def newest(self) -> int | None:
+        return None if self._next is None else self._next - 1
+
     def is_ahead(self, payload: Any) -> bool:
-        return self._next is not None and self.position(payload) > self._next
+        if self._next is None or self.position(payload) <= self._next:
+            return False
+        return not self._is_of_before(payload.event_time)
 
     def _irregular(self, first: int, last: int, event_time: int) -> bool:
         if self._next is None:
             self._start, self._start_time = first, event_time
         elif last >= self._next:
+            if self._is_of_before(event_time):
+                return self._repeated()
             if first > self._next:
                 self._note_hole(self._next, first - 1)
         elif self._begins_anew(first, event_time):
@@ -121,6 +136,10 @@ class _Consecutive(Sequence):
         # A copy has been seen before, so it can't be from before the start, unless both have just begun.
         is_old = first < self._start and self._last_time > self._start_time + COPY_LAG_MS
         return event_time > self._last_time + (0 if is_old else COPY_LAG_MS)
+
+    def _is_of_before(self, event_time: int) -> bool:
+        """Tell whether it is a copy that lags behind a new beginning: its higher id is of the old ones."""
+        return self.overlapping and self.resets > 0 and event_time < self._start_time - SERVERS_DIFFER_MS
 
     def _note_hole(self, first: int, last: int) -> None:
         self.gaps += 1
@@ -199,6 +218,10 @@ class _Rising(Sequence):
     def forget(self) -> None:
         self._last = -1
         self._recent.clear()
+
+    @property
+    def newest(self) -> int | None:
+        return self._last if self._recent else None
 
     def _admit(self, identity: int) -> bool:
         if identity <= self._last:
