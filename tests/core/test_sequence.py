@@ -569,7 +569,7 @@ def _kind_of(payload: Payload) -> Kind:
 
 
 def test_copy_of_before_a_new_beginning_is_no_jump_ahead() -> None:
-    sequence = TradeSequence()
+    sequence = sequence_for(Kind.TRADE)
     sequence.overlapping = True
     assert admitted(sequence, [trade(1000), trade(3, time=9000)]) == [True, True]
     lagging = trade(1000)
