@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 APT_PACKAGES := prometheus prometheus-alertmanager systemd systemd-sysv systemd-container dbus libnss-systemd \
 	procps util-linux iproute2 python3-venv shellcheck
 
-.PHONY: run stack test lint types coverage unit endurance mutations soak bench lock sample clean system-packages
+.PHONY: run stack test lint types coverage unit endurance mutations soak bench scale lock sample clean system-packages
 
 run: $(VENV)/.run
 	$(BIN)/feedd demo
@@ -39,6 +39,9 @@ soak: $(VENV)/.dev
 
 mutations: $(VENV)/.dev
 	$(BIN)/python -m tests.binance.mutations --frames 1000000
+
+scale: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks.scale
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.ingest
