@@ -29,8 +29,8 @@ from feedd.binance.payloads import (
     WindowTicker,
 )
 from feedd.binance.streams import Kind
+from feedd.core.missing import Missing
 
-HOLES_REMEMBERED: Final = 64
 IDENTITIES_REMEMBERED: Final = 64
 EVENT_TIMES_REMEMBERED: Final = 8
 """Messages without an id come about once a second; a venue's clock set back by more than this is a reset."""
@@ -41,7 +41,7 @@ COPY_LAG_MS: Final = 1000
 class Sequence(ABC):
     """The state of one stream of one symbol. Counts are plain numbers for whoever exports them."""
 
-    __slots__ = ("copies", "duplicates", "gaps", "missed", "overlapping", "resets")
+    __slots__ = ("copies", "duplicates", "gaps", "missing", "overlapping", "resets")
 
     def __init__(self) -> None:
         self.overlapping = False
@@ -50,9 +50,14 @@ class Sequence(ABC):
         """Repetitions while overlapping, and `duplicates`, those that nothing explains."""
         self.duplicates = 0
         self.gaps = 0
-        """Holes in the ids, and `missed`, the ids that were in them."""
-        self.missed = 0
+        """Holes in the ids, and `missing`, what became of the ids that were in them."""
+        self.missing = Missing()
         self.resets = 0
+
+    @property
+    def missed(self) -> int:
+        """Return how many ids were skipped, less those that were backfilled or still may be."""
+        return self.missing.lost
 
     @abstractmethod
     def admit(self, payload: Any) -> bool:
@@ -81,18 +86,17 @@ class Sequence(ABC):
 class _Consecutive(Sequence):
     """Ids without holes. A message spans the ids from `first` to `last`."""
 
-    __slots__ = ("_holes", "_last_time", "_next", "_start", "_start_time")
+    __slots__ = ("_last_time", "_next", "_start", "_start_time")
 
     def __init__(self) -> None:
         super().__init__()
         self._next: int | None = None
         self._last_time = 0
         self._start = self._start_time = 0
-        self._holes: deque[tuple[int, int]] = deque(maxlen=HOLES_REMEMBERED)
 
     def forget(self) -> None:
         self._next = None
-        self._holes.clear()
+        self.missing.begin_anew("the feed began anew")
 
     def is_ahead(self, payload: Any) -> bool:
         return self._next is not None and self.position(payload) > self._next
@@ -102,12 +106,13 @@ class _Consecutive(Sequence):
             self._start, self._start_time = first, event_time
         elif last >= self._next:
             if first > self._next:
-                self._note_hole(self._next, first - 1)
+                self.gaps += 1
+                self.missing.skipped(self._next, first - 1)
         elif self._begins_anew(first, event_time):
             self.resets += 1
-            self._holes.clear()
+            self.missing.begin_anew("the ids began anew")
             self._start, self._start_time = first, event_time
-        elif self._fills_hole(first, last):
+        elif self.missing.came(first, last):
             return True
         else:
             return self._repeated()
@@ -121,21 +126,6 @@ class _Consecutive(Sequence):
         # A copy has been seen before, so it can't be from before the start, unless both have just begun.
         is_old = first < self._start and self._last_time > self._start_time + COPY_LAG_MS
         return event_time > self._last_time + (0 if is_old else COPY_LAG_MS)
-
-    def _note_hole(self, first: int, last: int) -> None:
-        self.gaps += 1
-        self.missed += last - first + 1
-        self._holes.append((first, last))
-
-    def _fills_hole(self, first: int, last: int) -> bool:
-        for hole in self._holes:
-            if hole[0] <= first and last <= hole[1]:
-                self._holes.remove(hole)
-                self._holes.extend(
-                    part for part in ((hole[0], first - 1), (last + 1, hole[1])) if part[0] <= part[1]
-                )
-                return True
-        return False
 
 
 class TradeSequence(_Consecutive):
