@@ -147,7 +147,8 @@ INVALID = _counter("feedd_invalid_messages_total", "Frames that were no message 
 UNKNOWN_FIELDS = _counter("feedd_unknown_fields_total", "Fields in trusted messages that feedd doesn't know.")
 DUPLICATES = _counter("feedd_duplicate_messages_total", "Messages seen before or overtaken; not handed on.")
 GAPS = _counter("feedd_gaps_total", "Holes in the stream's ids.")
-MISSED = _counter("feedd_missed_messages_total", "Ids that were in the holes.")
+MISSED = _counter("feedd_missed_messages_total", "Ids that were in the holes, less what was backfilled.")
+BACKFILLED = _counter("feedd_backfilled_messages_total", "Messages that were missed and fetched later.")
 CONNECTS = _counter("feedd_connects_total", "Handshakes that succeeded.")
 CONNECT_FAILURES = _counter("feedd_connect_failures_total", "Attempts to connect that failed, by reason.")
 DISCONNECTS = _counter("feedd_disconnects_total", "Open connections that ended, by reason.")
@@ -174,6 +175,12 @@ HALTS = _counter(
 )
 
 _GAPLESS_ONLY = (GAPS, MISSED)
+
+
+def _has(lane: Lane, family: Family) -> bool:
+    if family is BACKFILLED:
+        return lane.stream.kind.has_history
+    return family not in _GAPLESS_ONLY or lane.stream.kind.counts_loss
 
 
 def _of_process(desk: Desk) -> Iterator[tuple[Family, list[Row]]]:
@@ -224,7 +231,7 @@ def _of_symbol(session: Session) -> Iterator[tuple[Family, list[Row]]]:
                     partial(read, lane),
                 )
                 for lane in session.lanes.values()
-                if family not in _GAPLESS_ONLY or lane.stream.kind.counts_loss
+                if _has(lane, family)
             ],
         )
     yield INVALID, _by_reason(INVALID, symbol, counts.invalid, InvalidReason)
@@ -251,6 +258,7 @@ _LANE_FAMILIES: Final[tuple[tuple[Family, Callable[[Lane, Moment], float]], ...]
     (DUPLICATES, lambda lane, _: lane.sequence.duplicates),
     (GAPS, lambda lane, _: lane.sequence.gaps),
     (MISSED, lambda lane, _: lane.sequence.missed),
+    (BACKFILLED, lambda lane, _: lane.sequence.missing.backfilled),
 )
 
 

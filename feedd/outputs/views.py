@@ -143,6 +143,8 @@ def _lane(lane: Lane, now: Moment) -> dict[str, Any]:
         "duplicates": sequence.duplicates,
         "gaps": sequence.gaps,
         "missed": sequence.missed,
+        "backfilled": sequence.missing.backfilled,
+        "pending": sequence.missing.pending.ids,
         "resets": sequence.resets,
     }
 
