@@ -52,6 +52,8 @@ class Daemon:
         deliver: Deliver | None = None,
         configuration: Configuration | None = None,
         env_file: bytes = b"",
+        *,
+        deliver_backfill: Deliver | None = None,
     ) -> None:
         """Prepare a daemon.
 
@@ -60,11 +62,13 @@ class Daemon:
             deliver: called for every message that is handed on.
             configuration: where the settings come from; without an env-file they never change.
             env_file: the env-file's content that `settings` was resolved from.
+            deliver_backfill: called for every message that was missed and fetched later.
         """
         self.desk = Desk(settings, time.monotonic(), time.time())
         self._gate_events = GateEvents(self.desk)
         self._web = Web(self.desk, self._gate_events)
         self._deliver = deliver or _to_nobody
+        self._deliver_backfill = deliver_backfill or _to_nobody
         self._watch: EnvFileWatch | None = None
         if configuration is not None and configuration.path is not None:
             self._watch = EnvFileWatch(configuration, configuration.path, env_file)
@@ -78,7 +82,14 @@ class Daemon:
         async with self._listen(), _http_client() as http, asyncio.TaskGroup() as tasks:
             self._log_start()
             self._pager = Pager(http, self.desk, self.desk.pager)
-            self._feeds = Feeds(self.desk, http, tasks, self._deliver, self._announce)
+            self._feeds = Feeds(
+                self.desk,
+                http,
+                tasks,
+                self._deliver,
+                self._announce,
+                deliver_backfill=self._deliver_backfill,
+            )
             await self._feeds.follow(self.desk.settings)
             running = [
                 tasks.create_task(work, name=name) for name, work in self._work(self._feeds, self._pager)
@@ -132,6 +143,7 @@ class Daemon:
             ("gate heartbeat", self._gate_events.run()),
             ("rhythm", feeds.keep_looking()),
             ("pager", pager.run()),
+            ("backfill", feeds.backfill.run()),
             (
                 "systemd",
                 keep_alive(self._notifier, lambda: self.desk.progress_at, lambda: status_line(self.desk)),

@@ -15,6 +15,7 @@ from feedd.binance.endpoints import endpoints
 from feedd.binance.streams import Stream, parse_stream
 from feedd.core.desk import Desk
 from feedd.settings import Settings
+from feedd.sources.backfill import Backfill
 from feedd.sources.intake import Announce, Deliver, Intake
 from feedd.sources.realtime import Feed, Upkeep
 from feedd.sources.rest import ClockKeeper, StatusKeeper, VenueStatus, VenueTime
@@ -92,6 +93,8 @@ class Feeds:
         deliver: Deliver,
         announce: Announce,
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        deliver_backfill: Deliver,
     ) -> None:
         self._desk = desk
         self._http = http
@@ -99,6 +102,8 @@ class Feeds:
         self._deliver = deliver
         self._announce = announce
         self._monotonic = monotonic
+        self._deliver_backfill = deliver_backfill
+        self.backfill = Backfill(http, desk.connect_budget, monotonic)
         self._intakes: dict[str, Intake] = {}
         self._running: dict[Group, _Running] = {}
         self._clock_keeper: ClockKeeper | None = None
@@ -123,6 +128,7 @@ class Feeds:
                 self._begin(group, plan)
         venue = endpoints(settings.venue, settings.ws_urls, settings.rest_url)
         self._ask_venue(venue.rest_url if settings.realtime else "")
+        self.backfill.follow(venue.rest_url if settings.realtime and settings.backfill else "", self._intakes)
         self.tell()
 
     def tell(self) -> None:
@@ -149,6 +155,7 @@ class Feeds:
         """End every feed, each socket with a close frame."""
         await self._end(list(self._running))
         self._ask_venue("")
+        self.backfill.follow("", self._intakes)
         for intake in self._intakes.values():
             intake.stop()
 
@@ -173,7 +180,12 @@ class Feeds:
     def _intake(self, symbol: str) -> Intake:
         if symbol not in self._intakes:
             self._intakes[symbol] = Intake(
-                self._desk.sessions[symbol], self._deliver, self._announce, self._monotonic
+                self._desk.sessions[symbol],
+                self._deliver,
+                self._announce,
+                self._monotonic,
+                note_missing=self.backfill.note,
+                deliver_backfill=self._deliver_backfill,
             )
         return self._intakes[symbol]
 

@@ -165,9 +165,11 @@ class Running:
 
 
 @asynccontextmanager
-async def running(settings: Settings, deliver: Deliver | None = None) -> AsyncIterator[Running]:
+async def running(
+    settings: Settings, deliver: Deliver | None = None, deliver_backfill: Deliver | None = None
+) -> AsyncIterator[Running]:
     """Run a daemon with these settings."""
-    async with _running(Daemon(settings, deliver)) as feedd:
+    async with _running(Daemon(settings, deliver, deliver_backfill=deliver_backfill)) as feedd:
         yield feedd
 
 

@@ -52,6 +52,10 @@ class ConnectBudget:
         """Let nobody try for so many seconds: the exchange has asked for it."""
         self._held_until = max(self._held_until, now + seconds)
 
+    def hold_left(self, now: float) -> float:
+        """Return for how many more seconds nobody may try, because the exchange has asked for it."""
+        return max(0.0, self._held_until - now)
+
     def remaining(self, now: float) -> int:
         """Return how many attempts are left now; none while held back."""
         self._forget(now)

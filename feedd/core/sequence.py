@@ -29,8 +29,8 @@ from feedd.binance.payloads import (
     WindowTicker,
 )
 from feedd.binance.streams import Kind
+from feedd.core.missing import Missing
 
-HOLES_REMEMBERED: Final = 64
 IDENTITIES_REMEMBERED: Final = 64
 EVENT_TIMES_REMEMBERED: Final = 8
 """Messages without an id come about once a second; a venue's clock set back by more than this is a reset."""
@@ -43,7 +43,7 @@ SERVERS_DIFFER_MS: Final = 100
 class Sequence(ABC):
     """The state of one stream of one symbol. Counts are plain numbers for whoever exports them."""
 
-    __slots__ = ("copies", "duplicates", "gaps", "missed", "overlapping", "resets")
+    __slots__ = ("copies", "duplicates", "gaps", "missing", "overlapping", "resets")
 
     def __init__(self) -> None:
         self.overlapping = False
@@ -52,9 +52,14 @@ class Sequence(ABC):
         """Repetitions while overlapping, and `duplicates`, those that nothing explains."""
         self.duplicates = 0
         self.gaps = 0
-        """Holes in the ids, and `missed`, the ids that were in them."""
-        self.missed = 0
+        """Holes in the ids, and `missing`, what became of the ids that were in them."""
+        self.missing = Missing()
         self.resets = 0
+
+    @property
+    def missed(self) -> int:
+        """Return how many ids were skipped, less those that were backfilled or still may be."""
+        return self.missing.lost
 
     @abstractmethod
     def admit(self, payload: Any) -> bool:
@@ -88,18 +93,17 @@ class Sequence(ABC):
 class _Consecutive(Sequence):
     """Ids without holes. A message spans the ids from `first` to `last`."""
 
-    __slots__ = ("_holes", "_last_time", "_next", "_start", "_start_time")
+    __slots__ = ("_last_time", "_next", "_start", "_start_time")
 
     def __init__(self) -> None:
         super().__init__()
         self._next: int | None = None
         self._last_time = 0
         self._start = self._start_time = 0
-        self._holes: deque[tuple[int, int]] = deque(maxlen=HOLES_REMEMBERED)
 
     def forget(self) -> None:
         self._next = None
-        self._holes.clear()
+        self.missing.begin_anew("the feed began anew")
 
     @property
     def newest(self) -> int | None:
@@ -117,12 +121,13 @@ class _Consecutive(Sequence):
             if self._is_of_before(event_time):
                 return self._repeated()
             if first > self._next:
-                self._note_hole(self._next, first - 1)
+                self.gaps += 1
+                self.missing.skipped(self._next, first - 1)
         elif self._begins_anew(first, event_time):
             self.resets += 1
-            self._holes.clear()
+            self.missing.begin_anew("the ids began anew")
             self._start, self._start_time = first, event_time
-        elif self._fills_hole(first, last):
+        elif self.missing.came(first, last):
             return True
         else:
             return self._repeated()
@@ -140,21 +145,6 @@ class _Consecutive(Sequence):
     def _is_of_before(self, event_time: int) -> bool:
         """Tell whether it is a copy that lags behind a new beginning: its higher id is of the old ones."""
         return self.overlapping and self.resets > 0 and event_time < self._start_time - SERVERS_DIFFER_MS
-
-    def _note_hole(self, first: int, last: int) -> None:
-        self.gaps += 1
-        self.missed += last - first + 1
-        self._holes.append((first, last))
-
-    def _fills_hole(self, first: int, last: int) -> bool:
-        for hole in self._holes:
-            if hole[0] <= first and last <= hole[1]:
-                self._holes.remove(hole)
-                self._holes.extend(
-                    part for part in ((hole[0], first - 1), (last + 1, hole[1])) if part[0] <= part[1]
-                )
-                return True
-        return False
 
 
 class TradeSequence(_Consecutive):

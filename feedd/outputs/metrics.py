@@ -163,7 +163,8 @@ USUAL_GAP = _gauge(
 MUTES = _counter(
     "feedd_stream_mutes_total", "How often the stream went mute while others of its symbol spoke."
 )
-MISSED = _counter("feedd_missed_messages_total", "Ids that were in the holes.")
+MISSED = _counter("feedd_missed_messages_total", "Ids that were in the holes, less what was backfilled.")
+BACKFILLED = _counter("feedd_backfilled_messages_total", "Messages that were missed and fetched later.")
 CONNECTS = _counter("feedd_connects_total", "Handshakes that succeeded.")
 CONNECT_FAILURES = _counter("feedd_connect_failures_total", "Attempts to connect that failed, by reason.")
 DISCONNECTS = _counter("feedd_disconnects_total", "Open connections that ended, by reason.")
@@ -191,6 +192,12 @@ HALTS = _counter(
 )
 
 _GAPLESS_ONLY = (GAPS, MISSED)
+
+
+def _has(lane: Lane, family: Family) -> bool:
+    if family is BACKFILLED:
+        return lane.stream.kind.has_history
+    return family not in _GAPLESS_ONLY or lane.stream.kind.counts_loss
 
 
 def _of_process(desk: Desk) -> Iterator[tuple[Family, list[Row]]]:
@@ -241,7 +248,7 @@ def _of_symbol(session: Session) -> Iterator[tuple[Family, list[Row]]]:
                     partial(read, lane),
                 )
                 for lane in session.lanes.values()
-                if family not in _GAPLESS_ONLY or lane.stream.kind.counts_loss
+                if _has(lane, family)
             ],
         )
     yield INVALID, _by_reason(INVALID, symbol, counts.invalid, InvalidReason)
@@ -272,6 +279,7 @@ _LANE_FAMILIES: Final[tuple[tuple[Family, Callable[[Lane, Moment], float]], ...]
     (USUAL_GAP, lambda lane, _: lane.rhythm.usual_gap or 0.0),
     (MUTES, lambda lane, _: lane.rhythm.mutes),
     (MISSED, lambda lane, _: lane.sequence.missed),
+    (BACKFILLED, lambda lane, _: lane.sequence.missing.backfilled),
 )
 
 

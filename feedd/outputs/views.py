@@ -153,6 +153,8 @@ def _lane(lane: Lane, now: Moment) -> dict[str, Any]:
         "mute": lane.rhythm.is_mute,
         "gaps": sequence.gaps,
         "missed": sequence.missed,
+        "backfilled": sequence.missing.backfilled,
+        "pending": sequence.missing.pending.ids,
         "resets": sequence.resets,
     }
 

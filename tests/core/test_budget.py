@@ -28,6 +28,7 @@ def test_pause_holds_back_even_with_attempts_left() -> None:
     budget.hold(30.0, 100.0)
     budget.hold(5.0, 101.0)
     assert budget.take(110.0) == 20.0
+    assert [budget.hold_left(at) for at in (110.0, 130.0, 140.0)] == [20.0, 0.0, 0.0]
     assert budget.remaining(110.0) == 0
     assert budget.take(130.0) == 0.0
     assert budget.remaining(130.0) == 9

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from feedd.binance.payloads import Payload
 from feedd.binance.streams import Kind
+from feedd.core.missing import HOLES_REMEMBERED
 from feedd.core.sequence import (
     COPY_LAG_MS,
     EVENT_TIMES_REMEMBERED,
-    HOLES_REMEMBERED,
     IDENTITIES_REMEMBERED,
     AggTradeSequence,
     BookTickerSequence,
@@ -343,6 +343,21 @@ def test_any_new_beginning_is_judged_like_a_first_one(before: Delivery, after: D
     assert admitted(sequence, payloads) == admitted(fresh, payloads)
     assert (sequence.gaps - old[1], sequence.missed - old[2]) == (fresh.gaps, fresh.missed)
     assert sequence.resets == (1 if before.spans and after.spans else 0)
+
+
+@CONSECUTIVE
+def test_hole_that_is_being_fetched_is_no_loss_until_the_ids_begin_anew(
+    kind: Kind, message: Callable[[int], Payload]
+) -> None:
+    sequence = sequence_for(kind)
+    sequence.missing.is_fetched = True
+    admitted(sequence, map(message, [10, 15, 12]))
+    assert counts(sequence) == (0, 1, 0, 0)
+    assert list(sequence.missing.pending) == [(11, 11), (13, 14)]
+    assert sequence.missing.fetched(14)
+    assert admitted(sequence, [message(14), message(13)]) == [False, True]
+    sequence.forget()
+    assert counts(sequence) == (1, 1, 1, 0)
 
 
 @given(st.lists(st.integers(0, 200), max_size=200))

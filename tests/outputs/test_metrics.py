@@ -44,6 +44,7 @@ CONTRACT = {
     "feedd_stream_mutes_total": {"symbol", "stream"},
     "feedd_gaps_total": {"symbol", "stream"},
     "feedd_missed_messages_total": {"symbol", "stream"},
+    "feedd_backfilled_messages_total": {"symbol", "stream"},
     "feedd_connects_total": {"symbol"},
     "feedd_connect_failures_total": {"symbol", "reason"},
     "feedd_disconnects_total": {"symbol", "reason"},
@@ -139,10 +140,19 @@ def test_every_labelled_series_is_there_from_the_start() -> None:
     assert per_stream == {(symbol, stream) for symbol in SYMBOLS for stream in Settings().streams}
 
 
-def test_gap_series_exist_only_where_ids_can_show_a_loss() -> None:
-    found = families(page(desk()))
-    for name in ("feedd_gaps", "feedd_missed_messages"):
-        assert {sample.labels["stream"] for sample in found[name].samples} == {"trade"}
+@pytest.mark.parametrize(
+    ("name", "streams"),
+    [
+        ("feedd_gaps", {"trade", "aggTrade", "depth@100ms"}),
+        ("feedd_missed_messages", {"trade", "aggTrade", "depth@100ms"}),
+        ("feedd_backfilled_messages", {"trade", "aggTrade"}),
+    ],
+)
+def test_gap_series_exist_only_where_ids_can_show_a_loss(name: str, streams: set[str]) -> None:
+    followed = ("trade", "aggTrade", "depth@100ms", "bookTicker", "kline_1s")
+    settings = Settings(symbols=SYMBOLS, realtime=True, streams=followed)
+    found = families(page(Desk(settings, NOW.monotonic - 60, NOW.wall - 60)))
+    assert {sample.labels["stream"] for sample in found[name].samples} == streams
 
 
 @pytest.mark.parametrize("text_format", Format)
