@@ -8,7 +8,7 @@ is data: `harms.py` and `harmless.py`.
 from __future__ import annotations
 
 from feedd.drill.board import NotDrillableError
-from feedd.drill.drill import CASES, NotReadyError, drill, named
+from feedd.drill.course import CASES, NotReadyError, drill, named
 from feedd.drill.table import listing
 
 __all__ = ["CASES", "NotDrillableError", "NotReadyError", "drill", "listing", "named"]

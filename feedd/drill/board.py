@@ -10,7 +10,7 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
-from feedd.drill.case import EACH, Fault
+from feedd.drill.case import Fault
 from feedd.drill.times import Limits
 from feedd.errors import FeeddError, UnavailableError
 
@@ -48,19 +48,13 @@ class FaultBoard:
         self._url = url
         self._known = known
 
-    async def post(
-        self, fault: Fault, symbol: str | None, limits: Limits, streams: tuple[str, ...]
-    ) -> list[Posted]:
-        """Set a fault for a symbol, or for all; one for each of `streams` where it asks for that.
+    async def post(self, fault: Fault, symbol: str | None, stream: str | None, limits: Limits) -> Posted:
+        """Set a fault for a symbol, or for all, and for a stream, or for all.
 
         Raises:
             BoardError: the board does not take it.
             UnavailableError: it doesn't answer.
         """
-        each = streams if fault.stream == EACH else (fault.stream,)
-        return [await self._post(fault, symbol, limits, stream) for stream in each]
-
-    async def _post(self, fault: Fault, symbol: str | None, limits: Limits, stream: str | None) -> Posted:
         is_lasting = self._known.get(fault.name, True)
         seconds = None if fault.seconds is None else fault.seconds.of(limits)
         body = fault.body(limits) | {"symbol": symbol, "stream": stream}

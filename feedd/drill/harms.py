@@ -136,6 +136,13 @@ def _unreadable(name: str, text: str, content: bytes | None) -> Case:
 
 
 CONNECTIONS: Final = (
+    # The longest case stands first, so that the others run meanwhile.
+    _not_let_in(
+        "hang",
+        fault("hang"),
+        ConnectFailure.TIMEOUT,
+        proven=Span(seconds=2 + HANDSHAKE_SECONDS),
+    ),
     _closed(1000),
     _closed(1001),
     _closed(1003),
@@ -170,15 +177,16 @@ CONNECTIONS: Final = (
         does=(fault("flap"),),
         expected=Reason.DISCONNECTED,
         also=STALE,
-        proof=(rises("feedd_connects_total", 2), rises("feedd_disconnects_total", 3)),
+        proof=(rises("feedd_connects_total"), rises("feedd_disconnects_total", 2)),
     ),
     Case(
         name="early_close",
         does=(fault("early_close", after=Span(resume=0.5)), fault("close", code=1001)),
         expected=Reason.DISCONNECTED,
         also=STALE,
-        proof=(rises("feedd_connects_total", 2), rises("feedd_disconnects_total", 3)),
-        proven=Span(seconds=2, resume=2),
+        proof=(rises("feedd_connects_total"), rises("feedd_disconnects_total", 2)),
+        proven=Span(seconds=2, resume=1),
+        resume=Span(seconds=1, resume=2),  # a connection that was let in before the end still ends early
     ),
     Case(
         name="mute_and_close",
@@ -193,12 +201,6 @@ CONNECTIONS: Final = (
         expected=Reason.DISCONNECTED,
         also=STALE,
         proof=(_disconnects(DisconnectReason.RESET), rises("feedd_connects_total")),
-    ),
-    _not_let_in(
-        "hang",
-        fault("hang"),
-        ConnectFailure.TIMEOUT,
-        proven=Span(seconds=2 + HANDSHAKE_SECONDS),
     ),
     _not_let_in("refuse", fault("refuse"), ConnectFailure.REFUSED),
     _http(400, ConnectFailure.HTTP_4XX),

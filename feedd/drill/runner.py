@@ -14,13 +14,14 @@ from typing import Final
 import aiohttp
 
 from feedd.drill.board import BoardError, FaultBoard, Posted
-from feedd.drill.case import Case, EnvFile, Fault, Hits, Scope, Step
+from feedd.drill.case import EACH, Case, EnvFile, Fault, Hits, Scope, Step
 from feedd.drill.change import Change
 from feedd.drill.nuisances import AnswerError, annoy
 from feedd.drill.numbers import Numbers
 from feedd.drill.observer import Observer
 from feedd.drill.times import Limits
 from feedd.drill.verdict import Outcome, Seen, judge, resume_deadline
+from feedd.model import Reason
 
 READY_SECONDS: Final = 150.0
 """How long a symbol may take to be open before its next case: a daemon pauses for 90 s where a rule of the
@@ -104,6 +105,7 @@ class Runner:
         self._tell = tell
         self._running: list[_Run] = []
         self._retired: set[str] = set()
+        """Symbols whose gates still move on account of a case that has ended."""
         self._changed_at: dict[str, float] = {}
         self.strays: list[str] = []
         """Changes of gates at times when no case ran."""
@@ -128,7 +130,7 @@ class Runner:
 
     async def run(self, cases: Sequence[Case]) -> None:
         """Run these cases, telling each outcome as it is known."""
-        shared = [case for case in cases if case.scope is Scope.SYMBOL and not case.is_slow]
+        shared = spread([case for case in cases if case.scope is Scope.SYMBOL and not case.is_slow])
         of_venue = [case for case in cases if case.scope is Scope.VENUE]
         slow = [case for case in cases if case.is_slow]
         await self._run_shared(shared, of_venue)
@@ -192,11 +194,15 @@ class Runner:
     @contextmanager
     def _attending(self, run: _Run) -> Iterator[None]:
         self._running.append(run)
+        self._retired -= set(run.judged)
         try:
             yield
         finally:
             self._running.remove(run)
+            # What still comes of this case, if only late, must not be held against the others.
             self._retired |= {name for name in (*run.judged, *run.exempt) if not self._observer.is_open(name)}
+            if run.case.is_harm:
+                self._retired |= set(run.judged) - {change.symbol for change in run.changes}
 
     async def _carry_out(self, run: _Run, symbol: str) -> None:
         case = run.case
@@ -226,9 +232,10 @@ class Runner:
     async def _do(self, step: Step, run: _Run, symbol: str) -> None:
         match step:
             case Fault():
+                limits = self._target.limits[symbol]
                 for name in self._fault_symbols(run, symbol):
-                    limits = self._target.limits[symbol]
-                    run.posted += await self._board.post(step, name, limits, self._target.streams)
+                    for stream in self._target.streams if step.stream == EACH else (step.stream,):
+                        run.posted.append(await self._board.post(step, name, stream, limits))
             case EnvFile():
                 assert self._target.env_file is not None
                 run.env_file_before = _edit(self._target.env_file, step)
@@ -315,6 +322,18 @@ class Runner:
             unproven=run.unproven,
             troubles=tuple(run.troubles),
         )
+
+
+def spread(cases: Sequence[Case]) -> list[Case]:
+    """Spread the cases that cut a connection evenly among the others.
+
+    A daemon pauses the longer the more often it was cut without a spell of good data in between.
+    """
+    kinds: dict[bool, list[Case]] = {True: [], False: []}
+    for case in cases:
+        kinds[case.expected is Reason.DISCONNECTED].append(case)
+    placed = [(place / len(kind), case) for kind in kinds.values() for place, case in enumerate(kind)]
+    return [case for _, case in sorted(placed, key=lambda pair: pair[0])]
 
 
 def _edit(path: Path, step: EnvFile) -> bytes:

@@ -22,6 +22,6 @@ class HttpLog(logging.LoggerAdapter[logging.Logger]):
         """Log what went wrong with a request."""
         if isinstance(exc_info, BadHttpMessage):
             detail = exc_info.message.partition("\n")[0]
-            log.warning("a request can't be read", extra=fields(detail=detail, request=msg % args))
+            log.info("a request can't be read", extra=fields(detail=detail, request=msg % args))
         else:
             log.error(msg, *args, exc_info=exc_info)
