@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from feedd.drill.board import FaultBoard, NotDrillableError, open_board
+from feedd.drill.board import NotDrillableError, open_board
 from feedd.drill.case import Case
 from feedd.drill.harmless import HARMLESS
 from feedd.drill.harms import HARMS
@@ -66,48 +66,47 @@ async def drill(
         NotReadyError: its gates don't open.
         UnavailableError: it doesn't answer, or is gone.
     """
-    async with aiohttp.ClientSession() as http:
-        observer = Observer(http, url.rstrip("/"))
-        status = await observer.status()
-        board = await open_board(http, _rest_url(status, url))
-        async with _observing(observer):
-            limits = await _limits(observer, status)
-            target = Target(observer.url, limits, _streams(status), env_file)
-            return await _drill(target, observer, board, http, cases, say, stays)
-
-
-async def _drill(
-    target: Target,
-    observer: Observer,
-    board: FaultBoard,
-    http: aiohttp.ClientSession,
-    cases: Sequence[Case],
-    say: Say,
-    stays: bool,
-) -> bool:
-    began = time.monotonic()
-    skipped = [(case, lacking) for case in cases if (lacking := target.lacks(case))]
-    possible = [case for case in cases if not target.lacks(case)]
-    table, outcomes = Table(cases), []
+    table, outcomes = Table(cases), list[Outcome]()
 
     def tell(outcome: Outcome) -> None:
         outcomes.append(outcome)
         say(table.row(outcome))
 
-    say(f"{len(possible)} cases on {len(target.lanes)} of {len(target.symbols)} symbols of {target.url}")
-    say(table.heading())
-    runner = Runner(target, observer, board, http, tell)
-    observer.heard = runner.heard
-    await runner.run(possible)
+    async with prepared(url, tell, env_file) as runner:
+        began, target = time.monotonic(), runner.target
+        possible = [case for case in cases if not target.lacks(case)]
+        skipped = [(case, lacking) for case in cases if (lacking := target.lacks(case))]
+        say(f"{len(possible)} cases on {len(target.lanes)} of {len(target.symbols)} symbols of {target.url}")
+        say(table.heading())
+        await runner.run(possible)
+        problems = [*runner.strays]
+        if stays and not await runner.see_all_open():
+            problems.append("not every gate is open again")
     for case, lacking in skipped:
         say(f"skipped {case.name}: {lacking}")
-    problems = [*runner.strays]
-    if stays and not await runner.see_all_open():
-        problems.append("not every gate is open again")
     for problem in problems:
         say(f"WRONG: {problem}")
     say(f"{summary(outcomes)}, {len(skipped)} skipped, in {time.monotonic() - began:.0f} s")
     return not problems and all(outcome.is_right for outcome in outcomes)
+
+
+@asynccontextmanager
+async def prepared(
+    url: str, tell: Callable[[Outcome], None], env_file: Path | None = None
+) -> AsyncIterator[Runner]:
+    """Look at the daemon at `url` and its exchange, and be ready to run cases; `tell` takes each outcome.
+
+    Raises what `drill` does.
+    """
+    async with aiohttp.ClientSession() as http:
+        observer = Observer(http, url.rstrip("/"))
+        status = await observer.status()
+        board = await open_board(http, _rest_url(status, url))
+        async with _observing(observer):
+            target = Target(observer.url, await _limits(observer, status), _streams(status), env_file)
+            runner = Runner(target, observer, board, http, tell)
+            observer.heard = runner.heard
+            yield runner
 
 
 @asynccontextmanager

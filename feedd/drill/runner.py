@@ -98,7 +98,7 @@ class Runner:
         http: aiohttp.ClientSession,
         tell: Callable[[Outcome], None],
     ) -> None:
-        self._target = target
+        self.target = target
         self._observer = observer
         self._board = board
         self._http = http
@@ -136,7 +136,7 @@ class Runner:
         await self._run_shared(shared, of_venue)
         for case in cases:
             if case.scope in (Scope.ALONE, Scope.ALL, Scope.OTHERS):
-                await self._run_case(case, self._calmest(self._target.lanes))
+                await self.run_case(case, self._calmest(self.target.lanes))
         await self._run_shared(slow)
 
     def _calmest(self, symbols: Sequence[str]) -> str:
@@ -145,7 +145,7 @@ class Runner:
 
     async def see_all_open(self) -> bool:
         """Wait until every gate is open again."""
-        return await self._ready(self._target.symbols)
+        return await self._ready(self.target.symbols)
 
     async def _run_shared(self, cases: Sequence[Case], of_venue: Sequence[Case] = ()) -> None:
         """Let every lane take the next case as soon as it is done with one.
@@ -154,21 +154,22 @@ class Runner:
         """
         waiting = deque(cases)
         async with asyncio.TaskGroup() as tasks:
-            for position, symbol in enumerate(self._target.lanes):
+            for position, symbol in enumerate(self.target.lanes):
                 own = deque(of_venue) if position == 0 else deque()
                 tasks.create_task(self._run_lane(symbol, own, waiting))
 
     async def _run_lane(self, symbol: str, *queues: deque[Case]) -> None:
         for queue in queues:
             while queue:
-                await self._run_case(queue.popleft(), symbol)
+                await self.run_case(queue.popleft(), symbol)
 
-    async def _run_case(self, case: Case, symbol: str) -> None:
+    async def run_case(self, case: Case, symbol: str) -> None:
+        """Run one case on a symbol as soon as it is at rest, and tell its outcome."""
         judged, exempt = self._concerned(case, symbol)
         if not await self._ready((*judged, *exempt)):
             halted = [name for name in judged if not self._observer.is_open(name)]
             problem = f"not begun: {', '.join(halted or exempt)} did not come to rest"
-            self._tell(Outcome(case, (), None, None, (problem,)))
+            self._tell(Outcome(case, symbol, (), None, None, (problem,)))
             return
         await self._observer.look_anew()
         counted = None if case.scope is Scope.ALL else symbol
@@ -178,7 +179,7 @@ class Runner:
         self._tell(self._outcome(run))
 
     def _concerned(self, case: Case, symbol: str) -> tuple[tuple[str, ...], frozenset[str]]:
-        symbols = [name for name in self._target.symbols if name not in self._retired]
+        symbols = [name for name in self.target.symbols if name not in self._retired]
         if case.scope is Scope.ALL:
             return tuple(symbols), frozenset()
         return (symbol,), frozenset(symbols) - {symbol} if case.scope is Scope.OTHERS else frozenset()
@@ -211,11 +212,11 @@ class Runner:
             for step in case.does:
                 await self._do(step, run, symbol)
             if not case.is_harm:
-                await asyncio.sleep(case.hold.of(self._target.limits[symbol]))
+                await asyncio.sleep(case.hold.of(self.target.limits[symbol]))
                 await self._prove(run, symbol)
             elif await self._see_halted(run):
                 if run.lasts:
-                    await asyncio.sleep(case.hold.of(self._target.limits[symbol]))
+                    await asyncio.sleep(case.hold.of(self.target.limits[symbol]))
                 await self._prove(run, symbol)
         except (BoardError, AnswerError) as error:
             run.troubles.append(str(error))
@@ -232,15 +233,15 @@ class Runner:
     async def _do(self, step: Step, run: _Run, symbol: str) -> None:
         match step:
             case Fault():
-                limits = self._target.limits[symbol]
+                limits = self.target.limits[symbol]
                 for name in self._fault_symbols(run, symbol):
-                    for stream in self._target.streams if step.stream == EACH else (step.stream,):
+                    for stream in self.target.streams if step.stream == EACH else (step.stream,):
                         run.posted.append(await self._board.post(step, name, stream, limits))
             case EnvFile():
-                assert self._target.env_file is not None
-                run.env_file_before = _edit(self._target.env_file, step)
+                assert self.target.env_file is not None
+                run.env_file_before = _edit(self.target.env_file, step)
             case _:
-                await annoy(step, self._http, self._target.url)
+                await annoy(step, self._http, self.target.url)
 
     def _fault_symbols(self, run: _Run, symbol: str) -> Sequence[str | None]:
         match run.case.scope:
@@ -255,8 +256,8 @@ class Runner:
         """End what lasts, and note when that was."""
         began = time.monotonic()
         if run.env_file_before is not None:
-            assert self._target.env_file is not None
-            _write(self._target.env_file, run.env_file_before)
+            assert self.target.env_file is not None
+            _write(self.target.env_file, run.env_file_before)
             run.over = began
         lasting = [posted for posted in run.posted if posted.is_lasting]
         # A fault that has hit all it was to hit is over already.
@@ -270,7 +271,7 @@ class Runner:
     # --- seeing
 
     async def _see_halted(self, run: _Run) -> bool:
-        case, limits = run.case, self._target.limits
+        case, limits = run.case, self.target.limits
         deadline = run.began + max(case.halt.of(limits[name]) for name in run.judged)
 
         def have_halted() -> bool:
@@ -285,7 +286,7 @@ class Runner:
         def deadline() -> float:
             return max(
                 resume_deadline(
-                    run.case, self._target.limits[name], over, self._observer.backoff(name, run.began)
+                    run.case, self.target.limits[name], over, self._observer.backoff(name, run.began)
                 )
                 for name in run.judged
             )
@@ -294,7 +295,7 @@ class Runner:
 
     async def _prove(self, run: _Run, symbol: str) -> None:
         """Wait until all that proves the case has shown; note what hasn't."""
-        case, limits = run.case, self._target.limits[symbol]
+        case, limits = run.case, self.target.limits[symbol]
         began = time.monotonic()
         wants_hits = any(isinstance(proof, Hits) for proof in case.proof)
         while True:
@@ -309,7 +310,7 @@ class Runner:
 
     def _outcome(self, run: _Run) -> Outcome:
         """Judge each symbol that the case is about; one that is wrong speaks for all, else the slowest."""
-        outcomes = [judge(run.case, self._target.limits[name], self._seen(run, name)) for name in run.judged]
+        outcomes = [judge(run.case, self.target.limits[name], self._seen(run, name)) for name in run.judged]
         return max(outcomes, key=lambda outcome: (not outcome.is_right, outcome.halted_after or 0.0))
 
     def _seen(self, run: _Run, symbol: str) -> Seen:

@@ -24,7 +24,9 @@ class Table:
 
     def row(self, outcome: Outcome) -> str:
         """Return one case's line."""
-        verdict = "right" if outcome.is_right else f"WRONG: {'; '.join(outcome.problems)}"
+        verdict = "right"
+        if not outcome.is_right:
+            verdict = f"WRONG on {outcome.symbol}: {'; '.join(outcome.problems)}"
         return self._line(
             outcome.case.name,
             outcome.case.expected or "-",

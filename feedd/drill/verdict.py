@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -54,6 +55,7 @@ class Outcome:
     """One row of the drill's table."""
 
     case: Case
+    symbol: str
     reasons: tuple[Reason, ...]
     """What was seen."""
     halted_after: float | None
@@ -77,16 +79,17 @@ def judge(case: Case, limits: Limits, seen: Seen) -> Outcome:
     troubles = (*(f"no sign of it: {text}" for text in seen.unproven), *seen.troubles)
     if case.expected is None:
         problems = (f"halted for {_words(seen.reasons)}",) if seen.reasons else ()
-        return Outcome(case, seen.reasons, None, None, (*problems, *troubles))
+        return Outcome(case, seen.symbol, seen.reasons, None, None, (*problems, *troubles))
     halted = seen.halt(case.expected)
     if halted is None:
         bound = case.halt.of(limits)
         problem = f"not halted for {case.expected} within {bound:.1f} s"
-        return Outcome(case, seen.reasons, None, None, (problem, *troubles))
+        return Outcome(case, seen.symbol, seen.reasons, None, None, (problem, *troubles))
     resumed = seen.resumed(halted)
     over = seen.over if seen.over is not None else halted.at
     return Outcome(
         case,
+        seen.symbol,
         seen.reasons,
         halted.at - seen.began,
         None if resumed is None or case.is_slow else max(0.0, resumed.at - over),
@@ -117,11 +120,17 @@ def _problems(case: Case, expected: Reason, limits: Limits, seen: Seen, halted: 
 
 
 def _is_hasty(limits: Limits, seen: Seen, resumed: Change) -> bool:
-    """Tell whether the gate opened sooner after the last reason than a spell of good data takes."""
+    """Tell whether the gate opened sooner than a spell of good data takes.
+
+    No data was good before the last reason became active, nor before all was over.
+    """
     automatic = [
         change.told for change in seen.changes if change.at <= resumed.at and set(change.added) - PROMPT
     ]
-    return bool(automatic) and resumed.told - max(automatic) < limits.resume - TOLD_WITHIN
+    if not automatic:
+        return False
+    since_over = math.inf if seen.over is None else resumed.at - seen.over
+    return min(since_over, resumed.told - max(automatic)) < limits.resume - TOLD_WITHIN
 
 
 def _words(reasons: tuple[Reason, ...] | list[Reason]) -> str:

@@ -10,8 +10,10 @@ from feedd.model import Reason
 HARM = Case(name="mute", does=(fault("mute"),), expected=Reason.STALE)
 ODDITY = Case(name="duplicate_trades", does=(fault("duplicate", stream="trade", count=3),))
 CASES = (HARM, ODDITY)
-RIGHT = Outcome(HARM, (Reason.STALE,), 1.234, 0.5, ())
-WRONG = Outcome(ODDITY, (Reason.SCHEMA, Reason.STALE), None, None, ("halted for schema", "no sign of it"))
+RIGHT = Outcome(HARM, "BTCUSDT", (Reason.STALE,), 1.234, 0.5, ())
+WRONG = Outcome(
+    ODDITY, "ETHUSDT", (Reason.SCHEMA, Reason.STALE), None, None, ("halted for schema", "no sign of it")
+)
 
 
 def test_columns_stand_beneath_each_other() -> None:
@@ -20,7 +22,7 @@ def test_columns_stand_beneath_each_other() -> None:
         "FAULT             EXPECTED  SEEN                    HALT    RESUME  VERDICT",
         "mute              stale     stale                   1.23    0.50    right",
         "duplicate_trades  -         schema, stale           -       -       "
-        "WRONG: halted for schema; no sign of it",
+        "WRONG on ETHUSDT: halted for schema; no sign of it",
     ]
 
 
