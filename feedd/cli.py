@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -18,9 +19,11 @@ import uvloop
 from feedd import __version__, logs
 from feedd.daemon import Daemon, log_findings
 from feedd.demo import run_demo
+from feedd.drill import NotDrillableError, drill, listing, named
 from feedd.errors import FeeddError, SettingsError
 from feedd.exchange import ExchangeSettings, serve
-from feedd.settings import Settings, describe, load
+from feedd.settings import LogFormat, LogLevel, Settings, describe, load
+from feedd.stage import stage
 from feedd.status import show_status
 from feedd.verbs import VERBS, carry_out
 from feedd.watch import Configuration
@@ -42,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return WRONG_USAGE
     except (FeeddError, OSError) as error:
         print(f"feedd: {error}", file=sys.stderr)
-        return FAILED
+        return WRONG_USAGE if isinstance(error, NotDrillableError) else FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,6 +105,19 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:9745", help="default: %(default)s")
     demo.add_argument("--exchange-port", type=int, default=9746, metavar="PORT", help="default: %(default)s")
     demo.set_defaults(command=_demo)
+
+    drilling = commands.add_parser("drill", help="break the exchange in every way, and see what comes of it")
+    drilling.add_argument(
+        "--against",
+        metavar="URL",
+        help="a running daemon that watches an embedded exchange (default: one of its own, on loopback)",
+    )
+    drilling.add_argument(
+        "--only", action="append", default=[], metavar="CASE", help="this case; may be given several times"
+    )
+    drilling.add_argument("--list", action="store_true", help="show the cases and do nothing")
+    drilling.add_argument("--log", action="store_true", help="show the log of the drill's own daemon as well")
+    drilling.set_defaults(command=_drill)
     return parser
 
 
@@ -184,6 +200,37 @@ def _demo(arguments: argparse.Namespace) -> int:
     async def work(stop: asyncio.Event) -> int:
         await run_demo(stop, print, arguments.listen, arguments.exchange_port)
         return FINE
+
+    return _until_signalled(work)
+
+
+def _drill(arguments: argparse.Namespace) -> int:
+    cases = named(arguments.only)
+    if arguments.list:
+        print("\n".join(listing(cases)))
+        return FINE
+    say = partial(print, flush=True)
+
+    async def drill_all() -> bool:
+        if arguments.against:
+            return await drill(arguments.against, cases, say)
+        if arguments.log:
+            logs.set_up(LogLevel.INFO, LogFormat.TEXT)
+        else:
+            logs.discard()
+        async with stage() as own:
+            return await drill(own.url, cases, say, env_file=own.env_file, stays=False)
+
+    async def work(stop: asyncio.Event) -> int:
+        drilling, told = asyncio.create_task(drill_all()), asyncio.create_task(stop.wait())
+        await asyncio.wait({drilling, told}, return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        if drilling.done():
+            return FINE if drilling.result() else FAILED
+        drilling.cancel()
+        await asyncio.wait({drilling})
+        print("feedd: the drill was stopped; what it broke is mended", file=sys.stderr)
+        return FAILED
 
     return _until_signalled(work)
 

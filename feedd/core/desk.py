@@ -67,7 +67,7 @@ class Desk:
             symbol: known.get(symbol) or self._session(symbol, now) for symbol in settings.symbols
         }
         for symbol, session in self.sessions.items():
-            session.follow(self._limits(symbol), now)
+            session.follow(self.limits(symbol), now)
         self.set_kill_switch(settings.trading_halted, now)
         self.set_flags_unreadable(self.flags_unreadable, now)
 
@@ -116,9 +116,10 @@ class Desk:
         return tuple(parse_stream(name) for name in self.settings.streams)
 
     def _session(self, symbol: str, now: float) -> Session:
-        return Session(symbol, self.streams(), self._limits(symbol), self.clock, now)
+        return Session(symbol, self.streams(), self.limits(symbol), self.clock, now)
 
-    def _limits(self, symbol: str) -> Limits:
+    def limits(self, symbol: str) -> Limits:
+        """Return the thresholds that the settings have for a symbol."""
         settings = self.settings
         return Limits(
             stale_after=settings.stale_after(symbol),

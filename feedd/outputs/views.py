@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from feedd import __version__
+from feedd.binance.endpoints import endpoints
 from feedd.core.desk import Desk
 from feedd.core.gate import GateChange
 from feedd.core.histogram import Histogram
@@ -91,6 +92,8 @@ def status(desk: Desk, now: Moment) -> dict[str, Any]:
             "readable": not desk.flags_unreadable,
         },
         "venue": desk.settings.venue,
+        "endpoints": _endpoints(desk),
+        "exchange_status_seconds": desk.settings.exchange_status_seconds,
         "ready": not desk.unready(),
         "clock": _clock(desk, now),
         "event_loop_lag_seconds": _quantiles(desk.event_loop_lag),
@@ -102,6 +105,15 @@ def status(desk: Desk, now: Moment) -> dict[str, Any]:
         },
         "symbols": {name: _symbol(desk, session, now) for name, session in desk.sessions.items()},
     }
+
+
+def _endpoints(desk: Desk) -> dict[str, Any] | None:
+    """Return where live data comes from; None while it doesn't."""
+    if desk.source is not Source.REALTIME:
+        return None
+    settings = desk.settings
+    venue = endpoints(settings.venue, settings.ws_urls, settings.rest_url)
+    return {"ws_urls": venue.ws_urls, "rest_url": venue.rest_url}
 
 
 def _clock(desk: Desk, now: Moment) -> dict[str, Any]:
@@ -121,6 +133,7 @@ def _symbol(desk: Desk, session: Session, now: Moment) -> dict[str, Any]:
         **gate_of_symbol(desk, session, True, now),
         "standing": word,
         "why": why,
+        "limits": _limits(desk, session),
         "connected": session.is_connected,
         "connections": session.open_connections,
         "staleness_seconds": round(session.freshness.age(now.monotonic), 3),
@@ -139,6 +152,16 @@ def _symbol(desk: Desk, session: Session, now: Moment) -> dict[str, Any]:
             "total": _quantiles(session.total_latency),
         },
         "streams": {lane.stream.name: _lane(lane, now) for lane in session.lanes.values()},
+    }
+
+
+def _limits(desk: Desk, session: Session) -> dict[str, Any]:
+    limits = desk.limits(session.symbol)
+    return {
+        "stale_after_seconds": limits.stale_after,
+        "latency_seconds": limits.latency,
+        "resume_after_seconds": limits.resume_after,
+        "resume": limits.resume,
     }
 
 

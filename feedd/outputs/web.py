@@ -14,6 +14,7 @@ from feedd import __version__
 from feedd.core.desk import Desk
 from feedd.model import ConsumerDisconnect
 from feedd.outputs.gate_events import GateEvents
+from feedd.outputs.http_log import HttpLog
 from feedd.outputs.metrics import Format, MetricsPage
 from feedd.outputs.moment import Moment
 from feedd.outputs.views import gate_of_symbol, gates, status
@@ -61,7 +62,11 @@ class Web:
         self._scrapes = 0
         self._now = now
         self._runner = web.AppRunner(
-            self._application(), access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
+            self._application(),
+            access_log=None,
+            logger=HttpLog(),
+            handle_signals=False,
+            shutdown_timeout=STOP_SECONDS,
         )
 
     async def start(self, listen: Listen) -> Listen:
