@@ -167,7 +167,9 @@ class Feeds:
                 for intake in intakes:
                     intake.begin(plan.streams, measures_latency=True)
                 upkeep, budget = upkeep_for(self._desk.settings), self._desk.connect_budget
-                feed = Feed(self._http, plan.ws_urls, intakes, plan.streams, budget, upkeep)
+                feed = Feed(
+                    self._http, plan.ws_urls, intakes, plan.streams, budget, upkeep, outage_over=self._hurry
+                )
             case Static():
                 (intake,) = intakes
                 intake.begin((), measures_latency=False)
@@ -176,6 +178,11 @@ class Feeds:
                 )
         task = self._tasks.create_task(feed.run(), name=f"feed {' '.join(group)}")
         self._running[group] = _Running(plan, feed, task)
+
+    def _hurry(self) -> None:
+        for running in self._running.values():
+            if isinstance(running.feed, Feed):
+                running.feed.hurry()
 
     def _intake(self, symbol: str) -> Intake:
         if symbol not in self._intakes:

@@ -34,6 +34,8 @@ from feedd.core.missing import Missing
 IDENTITIES_REMEMBERED: Final = 64
 EVENT_TIMES_REMEMBERED: Final = 8
 """Messages without an id come about once a second; a venue's clock set back by more than this is a reset."""
+LOWER_IN_ORDER: Final = 8
+"""So many unseen lower identities in rising order are no stragglers: one far too high came before them."""
 COPY_LAG_MS: Final = 1000
 """A lower id is a lagging copy unless its event is later than the newest by more than this."""
 SERVERS_DIFFER_MS: Final = 100
@@ -198,11 +200,13 @@ class DepthSequence(_Consecutive):
 class _Rising(Sequence):
     """Identities that rise, and of which a few are remembered to tell a repetition from a new beginning."""
 
-    __slots__ = ("_last", "_recent")
+    __slots__ = ("_last", "_lower", "_lower_in_order", "_recent")
 
     def __init__(self, remembered: int) -> None:
         super().__init__()
         self._last = -1
+        self._lower = -1
+        self._lower_in_order = 0
         self._recent: deque[int] = deque(maxlen=remembered)
 
     def forget(self) -> None:
@@ -213,12 +217,21 @@ class _Rising(Sequence):
     def newest(self) -> int | None:
         return self._last if self._recent else None
 
+    def _keeps_rising(self, identity: int) -> bool:
+        """Tell whether lower identities rise on and on: then the newest one was the one that is wrong."""
+        if identity in self._recent:
+            return False
+        self._lower_in_order = self._lower_in_order + 1 if identity > self._lower else 0
+        self._lower = identity
+        return self._lower_in_order >= LOWER_IN_ORDER
+
     def _admit(self, identity: int) -> bool:
         if identity <= self._last:
-            if self.overlapping or identity >= self._recent[0]:
+            if self.overlapping or (identity >= self._recent[0] and not self._keeps_rising(identity)):
                 return self._repeated()
             self.resets += 1
             self._recent.clear()
+            self._lower, self._lower_in_order = -1, 0
         self._last = identity
         self._recent.append(identity)
         return True

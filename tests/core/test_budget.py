@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedd.core.budget import RESERVE, WINDOW_SECONDS, ConnectBudget
+from feedd.core.budget import (
+    OUTAGE_AFTER,
+    PROBE_PAUSE_SECONDS,
+    RESERVE,
+    WINDOW_SECONDS,
+    ConnectBudget,
+)
 
 
 def test_attempts_within_the_limit_are_free() -> None:
@@ -139,3 +146,29 @@ def test_any_storm_waits_no_longer_than_its_turn_in_the_reserve(
         now += pause
         budget.take(now, is_planned=is_planned)
         assert budget.take(now) <= 60.0 / int(limit * RESERVE) + 1e-9
+
+
+def test_failures_of_many_feeds_are_an_outage_with_one_attempt_a_second() -> None:
+    budget = ConnectBudget(100)
+    for number in range(OUTAGE_AFTER - 1):
+        budget.failed(f"S{number}", 10.0)
+        budget.failed("S0", 10.0)
+    began = [budget.outage_since]
+    for name, now in (("LAST", 11.0), ("LATER", 12.0)):
+        budget.failed(name, now)
+        began.append(budget.outage_since)
+    assert began == [None, 11.0, 11.0]
+    assert budget.take(20.0) == 0.0
+    assert budget.take(20.25) == pytest.approx(PROBE_PAUSE_SECONDS - 0.25)
+    assert budget.take(20.0 + PROBE_PAUSE_SECONDS) == 0.0
+
+
+def test_delivery_ends_the_outage() -> None:
+    budget = ConnectBudget(100)
+    for number in range(OUTAGE_AFTER):
+        budget.failed(f"S{number}", 10.0)
+    budget.delivered()
+    assert budget.outage_since is None
+    assert [budget.take(11.0), budget.take(11.0)] == [0.0, 0.0]
+    budget.failed("S0", 12.0)
+    assert budget.outage_since is None

@@ -16,6 +16,7 @@ from feedd.core.sequence import (
     COPY_LAG_MS,
     EVENT_TIMES_REMEMBERED,
     IDENTITIES_REMEMBERED,
+    LOWER_IN_ORDER,
     AggTradeSequence,
     BookTickerSequence,
     DepthSequence,
@@ -581,6 +582,18 @@ def test_newest_is_the_highest_position_so_far(message: Callable[[int], Payload]
 
 def _kind_of(payload: Payload) -> Kind:
     return next(kind for kind in Kind if isinstance(payload, kind.payload_type))
+
+
+@pytest.mark.parametrize(("kind", "message"), [(Kind.BOOK_TICKER, quote), (Kind.KLINE, kline)])
+def test_one_identity_that_is_far_too_high_does_not_shut_out_all_that_follow(
+    kind: Kind, message: Callable[[int], Payload]
+) -> None:
+    sequence = sequence_for(kind)
+    sequence.admit(message(1))
+    sequence.admit(message(10**9))
+    following = admitted(sequence, map(message, range(2, 30)))
+    assert following == [False] * (LOWER_IN_ORDER - 1) + [True] * (29 - LOWER_IN_ORDER)
+    assert sequence.resets == 1
 
 
 def test_copy_of_before_a_new_beginning_is_no_jump_ahead() -> None:
