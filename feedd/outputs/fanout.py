@@ -10,12 +10,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Protocol
 
 from feedd.binance.envelope import combined_form, raw_form
 from feedd.logs import fields
 from feedd.model import ConsumerDisconnect
-from feedd.outputs.consumers import Consumer
 from feedd.outputs.frames import text_frame
 
 log = logging.getLogger(__name__)
@@ -24,6 +23,14 @@ TURN_WRITES: Final = 32
 """How many frames are written before everything else has its turn: some 0.2 ms."""
 TURNS_PENDING: Final = 1000
 """With more than this to do, the market waits: what listeners are owed must not grow without end."""
+
+
+class Listener(Protocol):
+    """What has to be known of a consumer to write to it."""
+
+    def tell(self, frame: bytes) -> None: ...
+
+    def end(self, reason: ConsumerDisconnect, text: str = "") -> None: ...
 
 
 class Message:
@@ -48,7 +55,7 @@ class Message:
         return self._raw
 
 
-Turn = tuple[bool, tuple[Consumer, ...]]
+Turn = tuple[bool, tuple[Listener, ...]]
 """Some of a stream's listeners, no more than a turn can write to, and which form they want."""
 
 
@@ -56,15 +63,15 @@ class Channel:
     """One stream's listeners."""
 
     def __init__(self) -> None:
-        self.listeners: dict[bool, dict[Consumer, None]] = {True: {}, False: {}}
+        self.listeners: dict[bool, dict[Listener, None]] = {True: {}, False: {}}
         self._turns: tuple[Turn, ...] | None = None
 
-    def add(self, consumer: Consumer, combined: bool) -> None:
-        self.listeners[combined][consumer] = None
+    def add(self, listener: Listener, combined: bool) -> None:
+        self.listeners[combined][listener] = None
         self._turns = None
 
-    def remove(self, consumer: Consumer, combined: bool) -> None:
-        del self.listeners[combined][consumer]
+    def remove(self, listener: Listener, combined: bool) -> None:
+        del self.listeners[combined][listener]
         self._turns = None
 
     @property
@@ -88,7 +95,7 @@ class Fanout:
 
     def __init__(self) -> None:
         self._channels: dict[str, Channel] = {}
-        self._tuned: dict[Consumer, tuple[frozenset[str], bool]] = {}
+        self._tuned: dict[Listener, tuple[frozenset[str], bool]] = {}
         self._pending: deque[tuple[Message, Turn]] = deque()
         self._is_scheduled = False
 
@@ -97,19 +104,19 @@ class Fanout:
         """The streams that anybody listens to."""
         return self._channels.keys()
 
-    def tune(self, consumer: Consumer, names: Iterable[str], combined: bool) -> None:
-        """Let a consumer have these streams and no others, in that form."""
-        before, was_combined = self._tuned.pop(consumer, (frozenset(), combined))
+    def tune(self, listener: Listener, names: Iterable[str], combined: bool) -> None:
+        """Let a listener have these streams and no others, in that form."""
+        before, was_combined = self._tuned.pop(listener, (frozenset(), combined))
         for name in before:
             channel = self._channels[name]
-            channel.remove(consumer, was_combined)
+            channel.remove(listener, was_combined)
             if channel.is_empty:
                 del self._channels[name]
         after = frozenset(names)
         if after:
-            self._tuned[consumer] = (after, combined)
+            self._tuned[listener] = (after, combined)
         for name in after:
-            self._channels.setdefault(name, Channel()).add(consumer, combined)
+            self._channels.setdefault(name, Channel()).add(listener, combined)
 
     def deliver(self, name: str, frame: bytes) -> None:
         """Put a message of a stream down for all who listen to it now."""
@@ -142,18 +149,18 @@ class Fanout:
             self._schedule()
 
     def _write_one(self) -> int:
-        message, (combined, consumers) = self._pending.popleft()
+        message, (combined, listeners) = self._pending.popleft()
         try:
             frame = message.form(combined)
-            for consumer in consumers:
-                consumer.tell(frame)
+            for listener in listeners:
+                listener.tell(frame)
         except Exception:
             # No trouble with a consumer may halt a symbol, and none may miss a message without being told.
             log.exception("a bug was contained; some consumers are let go", extra=fields(stream=message.name))
-            for consumer in consumers:
-                consumer.end(ConsumerDisconnect.PROTOCOL_ERROR, "internal error")
-        return len(consumers)
+            for listener in listeners:
+                listener.end(ConsumerDisconnect.PROTOCOL_ERROR, "internal error")
+        return len(listeners)
 
 
-def _portions(consumers: tuple[Consumer, ...]) -> Iterable[tuple[Consumer, ...]]:
-    return (consumers[start : start + TURN_WRITES] for start in range(0, len(consumers), TURN_WRITES))
+def _portions(listeners: tuple[Listener, ...]) -> Iterable[tuple[Listener, ...]]:
+    return (listeners[start : start + TURN_WRITES] for start in range(0, len(listeners), TURN_WRITES))
