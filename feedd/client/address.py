@@ -29,7 +29,7 @@ class Address:
     url: URL
     """http(s), without credentials."""
     headers: Mapping[str, str] = field(repr=False)
-    tls: ssl.SSLContext | bool = True
+    tls: ssl.SSLContext | aiohttp.Fingerprint | bool = True
 
     @classmethod
     def parse(
@@ -49,9 +49,13 @@ class Address:
     def __str__(self) -> str:
         return str(self.url)
 
+    def at(self, path: str) -> URL:
+        """Return the URL of a path of the daemon, such as `gate/events`."""
+        return self.url.joinpath(*path.split("/"))
+
     async def dial(self, http: aiohttp.ClientSession, path: str, allow_static: bool) -> Socket:
         """Open a WebSocket at that path. Raises ConnectionError, which says why it can't be had."""
-        url = self.url.joinpath(*path.strip("/").split("/"))
+        url = self.at(path)
         query = {"allow": "static"} if allow_static else {}
         try:
             async with asyncio.timeout(DIAL_SECONDS):
