@@ -80,6 +80,8 @@ class Rejection(StrEnum):
     UNAUTHORIZED = "unauthorized"
     BUSY = "busy"
     """Too many passwords wait to be checked."""
+    MALFORMED = "malformed"
+    """What it said is no HTTP, or beyond the bounds of size."""
     FLOOD = "flood"
     """Too many connections: the one that had waited longest went."""
     TLS = "tls"

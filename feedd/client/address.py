@@ -16,6 +16,7 @@ from yarl import URL
 DIAL_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 0.5
 _CLOSING: Final = aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS)
+_TLS_GOODBYE_SECONDS: Final = 0.1
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 
@@ -72,6 +73,13 @@ class Address:
             raise ConnectionError(f"{url} answers {error.status} {error.message}") from None
         except (aiohttp.ClientError, OSError) as error:
             raise ConnectionError(f"can't connect to {url}: {error}") from None
+
+
+async def close_session(http: aiohttp.ClientSession, address: Address) -> None:
+    """Close a session for good; over TLS the last goodbyes take a moment, before the event loop may end."""
+    await http.close()
+    if address.url.scheme == "https":
+        await asyncio.sleep(_TLS_GOODBYE_SECONDS)
 
 
 async def hang_up(socket: Socket) -> None:

@@ -15,7 +15,7 @@ from typing import Final, Generic, Self, TypeVar, overload
 import aiohttp
 import msgspec
 
-from feedd.client.address import Address, Pauses, hang_up
+from feedd.client.address import Address, Pauses, close_session, hang_up
 from feedd.client.decode import Decoder, SubscriptionAnswer, UnreadableMessage
 from feedd.client.events import Event, Number
 from feedd.client.follow import GateFollower
@@ -206,7 +206,7 @@ class Feed(Generic[Number]):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._called, return_exceptions=True)
-        await self._http.close()
+        await close_session(self._http, self._address)
 
     def _end(self) -> None:
         self._is_closed = True

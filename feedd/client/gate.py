@@ -15,7 +15,7 @@ from typing import Final, Self
 
 import aiohttp
 
-from feedd.client.address import Address
+from feedd.client.address import Address, close_session
 from feedd.client.follow import GateFollower
 from feedd.client.gates import CLOSED, UNREACHABLE, Board
 
@@ -143,8 +143,11 @@ class _Follower:
         self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
         if self._is_stopped:  # before there was anything to cancel
             return
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as http:
+        http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
+        try:
             await GateFollower(http, self._address, self.board, self.answered.set).run()
+        finally:
+            await close_session(http, self._address)
 
 
 _followers: weakref.WeakSet[_Follower] = weakref.WeakSet()

@@ -28,7 +28,7 @@ HANDSHAKE_SECONDS: Final = 10.0
 STALLED_SECONDS: Final = 5.0
 """Who reads nothing of an answer for this long, and then for as long again, is let go."""
 _TLS_GOODBYE_SECONDS: Final = 1.0
-_NO_DESCRIPTORS_PAUSE_SECONDS: Final = 1.0
+_NO_DESCRIPTORS_PAUSE_SECONDS: Final = 0.1
 _BACKLOG: Final = 1024
 _NO_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -109,7 +109,8 @@ class Door:
                 connection, address = await loop.sock_accept(listener)
             except OSError as error:
                 if error.errno in _NO_DESCRIPTORS:
-                    self._turn_away(self._waiting)
+                    for _ in range(1 + len(self._waiting) // 4):
+                        self._turn_away(self._waiting)
                     await asyncio.sleep(_NO_DESCRIPTORS_PAUSE_SECONDS)
                 continue
             visitor = Visitor(self, self._protocol(), str(address[0]))

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
 from feedd import __version__
@@ -82,9 +83,13 @@ class Web:
         self._access = Access()
         self._door = Door(self._protocol, self._reject)
         self._rejection_logged_at: dict[Rejection, float] = {}
+        http_log = logging.Logger(log.name, logging.DEBUG)
+        http_log.parent = log
+        http_log.addFilter(self._is_bug)
         self._runner = web.AppRunner(
             self._application(),
             access_log=None,
+            logger=http_log,
             handle_signals=False,
             shutdown_timeout=STOP_SECONDS,
             keepalive_timeout=HEAD_SECONDS,
@@ -154,6 +159,13 @@ class Web:
     def _protocol(self) -> asyncio.Protocol:
         assert self._runner.server is not None
         return self._runner.server()
+
+    def _is_bug(self, record: logging.LogRecord) -> bool:
+        """Say whether what aiohttp wants to log is worth it: a malformed request is not."""
+        if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+            self._reject(Rejection.MALFORMED, record.getMessage().rpartition(" ")[2])
+            return False
+        return record.levelno >= logging.WARNING
 
     def _reject(self, reason: Rejection, address: str) -> None:
         self._desk.rejections[reason] += 1
