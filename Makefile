@@ -26,6 +26,7 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/mypy deploy/grafana/dashboards.py deploy/stack
+	$(BIN)/mypy examples
 
 coverage: $(VENV)/.dev
 	$(BIN)/python -m tests.core_coverage

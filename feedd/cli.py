@@ -17,11 +17,14 @@ from pathlib import Path
 import uvloop
 
 from feedd import __version__, logs
+from feedd.client.address import Address
 from feedd.daemon import Daemon, log_findings
 from feedd.demo import run_demo
 from feedd.drill import NotDrillableError, drill, listing, named
 from feedd.errors import FeeddError, SettingsError
 from feedd.exchange import ExchangeSettings, serve
+from feedd.outputs.webconfig import load_web_config
+from feedd.reach import by_settings, by_url
 from feedd.settings import LogFormat, LogLevel, Settings, describe, load
 from feedd.stage import stage
 from feedd.status import show_status
@@ -69,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
 
     status = commands.add_parser("status", help="show what a running daemon knows")
-    status.add_argument("--url", default="http://127.0.0.1:9745", help="the daemon (default: %(default)s)")
+    _add_env_file(status)
+    _add_reach(status)
     status.add_argument("--json", action="store_true", help="as the daemon says it")
     status.add_argument("--watch", action="store_true", help="again every second, until interrupted")
     status.set_defaults(command=_status)
@@ -99,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--timeout", type=float, default=5.0, help="seconds to wait for the daemon (default: %(default)s)"
         )
+        _add_reach(command)
         command.set_defaults(command=_carry_out, verb=verb)
 
     demo = commands.add_parser("demo", help="run the embedded exchange and a daemon on loopback")
@@ -123,6 +128,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_env_file(command: argparse.ArgumentParser) -> None:
     command.add_argument("--env-file", type=Path, metavar="FILE", help="settings, one KEY=value a line")
+
+
+def _add_reach(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--url", metavar="URL", help="the daemon (default: the env-file's, or http://127.0.0.1:9745)"
+    )
+    command.add_argument("--ca", type=Path, metavar="FILE", help="certificates to trust at an https URL")
+    command.add_argument(
+        "--credentials", type=Path, metavar="FILE", help="holds user:password, or a bearer token"
+    )
 
 
 def _configuration(arguments: argparse.Namespace) -> Configuration:
@@ -154,6 +169,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     resolved, _ = _configuration(arguments).load()
+    if resolved.settings.web_config is not None:
+        load_web_config(resolved.settings.web_config)
     print("\n".join(describe(resolved)))
     for finding in (*resolved.warnings, *resolved.conflicts):
         print(f"warning: {finding}", file=sys.stderr)
@@ -162,21 +179,28 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _status(arguments: argparse.Namespace) -> int:
     try:
-        return asyncio.run(show_status(arguments.url, as_json=arguments.json, watch=arguments.watch))
+        return asyncio.run(show_status(_reach(arguments), as_json=arguments.json, watch=arguments.watch))
     except KeyboardInterrupt:
         return FINE
 
 
 def _carry_out(arguments: argparse.Namespace) -> int:
-    path: Path = arguments.env_file
     try:
-        listen = load(path, os.environ, {}).settings.listen
-    except SettingsError:
-        # A halt must not fail because something else in the file is wrong.
-        listen = Settings().listen
-        print(f"feedd: {path} has mistakes; asking the daemon at {listen}", file=sys.stderr)
-    asyncio.run(carry_out(arguments.verb, path, f"http://{listen}", arguments.timeout, print))
+        daemon = _reach(arguments)
+    except SettingsError as error:
+        # A halt must not fail because something else is wrong.
+        daemon = by_settings(Settings(), None)
+        print(f"feedd: {error}\nfeedd: asking the daemon at {daemon}", file=sys.stderr)
+    asyncio.run(carry_out(arguments.verb, arguments.env_file, daemon, arguments.timeout, print))
     return FINE
+
+
+def _reach(arguments: argparse.Namespace) -> Address:
+    if arguments.url is not None:
+        return by_url(arguments.url, arguments.ca, arguments.credentials)
+    if arguments.env_file is None:
+        return by_settings(Settings(), arguments.credentials)
+    return by_settings(load(arguments.env_file, os.environ, {}).settings, arguments.credentials)
 
 
 def _exchange(arguments: argparse.Namespace) -> int:

@@ -114,6 +114,7 @@ class Daemon:
             self._watch.ask()
         else:
             log.warning("there is no env-file to read; it was not given at the start")
+            self.desk.last_reload_successful = self._web.reload()
             self._rearm()
             if self._feeds is not None:
                 self._feeds.tell()
@@ -132,7 +133,7 @@ class Daemon:
     async def _listen(self) -> AsyncIterator[None]:
         address = await self._web.start(self.desk.settings.listen)
         self._address().set_result(address)
-        log.info("listening", extra=fields(url=f"http://{address}"))
+        log.info("listening", extra=fields(url=f"{self._web.scheme}://{address}"))
         try:
             yield
         finally:
@@ -179,8 +180,12 @@ class Daemon:
     async def _follow_env_file(self, watch: EnvFileWatch, feeds: Feeds) -> None:
         async for verdict, was_asked in watch.verdicts():
             self._act_on_flags(verdict, watch, feeds)
+            web_config = self.desk.settings.web_config
             if verdict.apply is not None:
                 await self._reload(verdict.apply, watch, feeds)
+            # Certificates are renewed under the same name, so that a reload reads them in any case.
+            if (was_asked or web_config != self.desk.settings.web_config) and not self._web.reload():
+                self.desk.last_reload_successful = False
             if was_asked:
                 self._rearm()
                 feeds.tell()
@@ -291,6 +296,10 @@ def log_findings(resolved: Resolved) -> None:
     """Log what an operator must see of how the settings came about."""
     for finding in (*resolved.warnings, *resolved.conflicts):
         log.warning("%s", finding)
+
+
+def _to_nobody(lane: Lane, raw: bytes) -> None:
+    """Hand a message to no output at all."""
 
 
 def _to_both(one: Deliver, other: Deliver) -> Deliver:

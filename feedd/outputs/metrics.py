@@ -24,7 +24,15 @@ from feedd.core.desk import Desk
 from feedd.core.gate import GATED, Gate
 from feedd.core.histogram import Histogram
 from feedd.core.session import Lane, Session
-from feedd.model import ConnectFailure, ConsumerDisconnect, DisconnectReason, InvalidReason, Reason, Source
+from feedd.model import (
+    ConnectFailure,
+    ConsumerDisconnect,
+    DisconnectReason,
+    InvalidReason,
+    Reason,
+    Rejection,
+    Source,
+)
 from feedd.outputs.moment import Moment
 
 LINES_IN_A_PIECE: Final = 500
@@ -128,6 +136,9 @@ CONSUMER_DROPPED = _counter(
     "feedd_consumer_messages_dropped_total", "Messages that consumers were let go without having been sent."
 )
 CONSUMER_DISCONNECTS = _counter("feedd_consumer_disconnects_total", "Consumers gone, by reason.")
+HTTP_REJECTIONS = _counter(
+    "feedd_http_rejections_total", "Connections and requests turned away at feedd's own HTTP side, by reason."
+)
 PAGER_POSTS = _counter("feedd_pager_posts_total", "Posts of halts that Alertmanager has taken.")
 PAGER_FAILURES = _counter("feedd_pager_failures_total", "Posts of halts that Alertmanager has not taken.")
 LOOP_LAG = _histogram("feedd_event_loop_lag_seconds", "How late the event loop runs what was due.")
@@ -226,6 +237,7 @@ def _of_process(desk: Desk) -> Iterator[tuple[Family, list[Row]]]:
         CONSUMER_DISCONNECTS,
         _by_reason(CONSUMER_DISCONNECTS, "", consumers.disconnects, ConsumerDisconnect),
     )
+    yield HTTP_REJECTIONS, _by_reason(HTTP_REJECTIONS, "", desk.rejections, Rejection)
     yield PAGER_POSTS, [_sample(PAGER_POSTS, "", lambda _: desk.pager.posts)]
     yield PAGER_FAILURES, [_sample(PAGER_FAILURES, "", lambda _: desk.pager.failures)]
     yield LOOP_LAG, [HistogramSample(LOOP_LAG.name, "", desk.event_loop_lag)]

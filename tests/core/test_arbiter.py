@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise, product
 
 import pytest
@@ -361,6 +362,37 @@ def test_connection_that_lags_is_no_new_beginning_while_the_other_does_not(strea
 
 
 @EACH_RISING
+def test_connection_that_lags_for_long_is_no_new_beginning_while_the_other_is_just_quiet(stream: str) -> None:
+    feed, elder, younger = overlapping(stream)
+    feed.reads(elder, stream, message(stream, 20))
+    for now in (1.0, 1.0 + BEHIND_SECONDS, 1.1 + BEHIND_SECONDS):
+        feed.reads(younger, stream, message(stream, 15))
+        feed.look(now)
+    assert feed.positions(stream) == [20]
+
+
+@EACH_RISING
+def test_quiet_stream_has_not_begun_anew(stream: str) -> None:
+    feed, _, younger = overlapping(stream)
+    for now in (1.0, 1.0 + BEHIND_SECONDS):
+        feed.look(now)
+    feed.reads(younger, stream, message(stream, 10))
+    assert feed.positions(stream) == []
+
+
+@EACH_RISING
+def test_each_stay_behind_what_has_gone_on_is_given_its_own_second(stream: str) -> None:
+    feed, elder, younger = overlapping(stream)
+    feed.reads(elder, stream, message(stream, 20))
+    for identity, now in ((18, 1.0), (20, 1.5), (18, 1.0 + BEHIND_SECONDS), (18, 1.9 + BEHIND_SECONDS)):
+        for link in (elder, younger):
+            feed.reads(link, stream, message(stream, identity))
+        feed.look(now)
+    feed.reads(elder, stream, message(stream, 19))
+    assert feed.positions(stream) == [20]
+
+
+@EACH_RISING
 def test_connection_that_catches_up_is_no_new_beginning(stream: str) -> None:
     feed, elder, younger = overlapping(stream)
     feed.reads(elder, stream, message(stream, 20))
@@ -461,6 +493,7 @@ class Sent:
         return message(stream, self.first, self.last, time=self.at + self.skews[side])
 
 
+@cache
 def sendings(longest_span: int, losses: bool = False) -> st.SearchStrategy[list[Sent]]:
     """A stream's messages, whose ids follow on each other span by span."""
     lengths, lost = (1,) if longest_span == 1 else (1, 2, longest_span), LOSSES if losses else LOSSES[:1]
@@ -555,6 +588,7 @@ SPANS_COUNTED = [(TRADE, 1), (AGGREGATE, 1), (DEPTH, 20)]
 SPANS = [*SPANS_COUNTED, (QUOTE, 20), (CANDLE, 20)]
 
 
+@cache
 def overlaps(stream: str, longest_span: int, is_abrupt: bool = False) -> st.SearchStrategy[Overlap]:
     """Overlaps of which one connection is closed; the elder had delivered before the other was opened."""
 

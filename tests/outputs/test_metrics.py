@@ -18,7 +18,7 @@ from feedd.binance.streams import Subscription, parse_stream
 from feedd.core.desk import Desk
 from feedd.core.gate import GATED
 from feedd.core.latency import DRIFT, ClockSample
-from feedd.model import ConnectFailure, ConsumerDisconnect, DisconnectReason, InvalidReason, Reason
+from feedd.model import ConnectFailure, ConsumerDisconnect, DisconnectReason, InvalidReason, Reason, Rejection
 from feedd.outputs.metrics import LINES_IN_A_PIECE, Format, MetricsPage
 from feedd.outputs.moment import Moment
 from feedd.settings import Settings
@@ -69,6 +69,7 @@ CONTRACT = {
     "feedd_consumers": set(),
     "feedd_consumer_messages_dropped_total": set(),
     "feedd_consumer_disconnects_total": {"reason"},
+    "feedd_http_rejections_total": {"reason"},
 }
 """What dashboards, alerts and operators were promised: each metric with its labels."""
 
@@ -130,6 +131,7 @@ def test_every_labelled_series_is_there_from_the_start() -> None:
     assert reasons("feedd_disconnects") == set(DisconnectReason)
     assert reasons("feedd_trading_halts") == reasons("feedd_halt_reason_active") == set(GATED)
     assert reasons("feedd_consumer_disconnects") == set(ConsumerDisconnect)
+    assert reasons("feedd_http_rejections") == set(Rejection)
     for name, family in found.items():
         for sample in family.samples:
             if "symbol" in sample.labels:

@@ -21,8 +21,8 @@ from feedd.outputs import consumers
 from tests.exchange.raw import CLOSE, PING, PONG, TEXT
 from tests.exchange.tap import Tap
 from tests.outputs.relaying import OTHER_TRADES, TRADES, Sent, dialled, is_run_of, listening, raw_listener
-from tests.running import SYMBOLS, Running, running, running_on, settings_for
-from tests.test_daemon import BARS, EnvFile
+from tests.running import SYMBOLS, EnvFile, Running, running, running_on, settings_for
+from tests.test_daemon import BARS
 
 EXCHANGE = ExchangeSettings(symbols=(*SYMBOLS, "SOLUSDT"), rate=50.0)
 HIT, OTHER = SYMBOLS
