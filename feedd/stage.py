@@ -32,8 +32,8 @@ EXCHANGE: Final = ExchangeSettings(symbols=SYMBOLS, rate=30.0, ping_interval=1.0
 """It pings every second: a daemon that did not answer would lose every connection."""
 
 THRESHOLDS: Final = {
-    "FEEDD_STALE_AFTER_SECONDS": "1.6",
-    "FEEDD_LATENCY_LIMIT_SECONDS": "0.5",
+    "FEEDD_STALE_AFTER_SECONDS": "2",
+    "FEEDD_LATENCY_LIMIT_SECONDS": "0.7",
     "FEEDD_RESUME_AFTER_SECONDS": "0.4",
     "FEEDD_EXCHANGE_STATUS_SECONDS": "0.5",
 }
@@ -58,12 +58,12 @@ async def stage() -> AsyncIterator[Stage]:
             resolved, raw = configuration.load()
             daemon = Daemon(resolved.settings, configuration=configuration, env_file=raw)
             stop = asyncio.Event()
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(daemon.run(stop))
-                try:
-                    yield Stage(f"http://{await daemon.listening()}", env_file)
-                finally:
-                    stop.set()
+            running = asyncio.create_task(daemon.run(stop))
+            try:
+                yield Stage(f"http://{await daemon.listening()}", env_file)
+            finally:
+                stop.set()
+                await running
 
 
 def _write_env_file(path: Path, exchange: Exchange) -> None:

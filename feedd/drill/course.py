@@ -79,7 +79,7 @@ async def drill(
         say(f"{len(possible)} cases on {len(target.lanes)} of {len(target.symbols)} symbols of {target.url}")
         say(table.heading())
         await runner.run(possible)
-        problems = [*runner.strays]
+        problems = list(runner.strays())
         if stays and not await runner.see_all_open():
             problems.append("not every gate is open again")
     for case, lacking in skipped:

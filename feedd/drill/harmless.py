@@ -196,13 +196,6 @@ CONSUMERS: Final = (
 
 NEIGHBOURS: Final = (
     _odd(
-        "others_reset",
-        fault("reset"),
-        rises("feedd_messages_total", 10),
-        hold=Span(seconds=1),
-        scope=Scope.OTHERS,
-    ),
-    _odd(
         "others_garbage",
         fault("garbage", count=4),
         rises("feedd_messages_total", 10),
@@ -210,6 +203,13 @@ NEIGHBOURS: Final = (
         scope=Scope.OTHERS,
     ),
     _odd("others_mute", fault("mute"), GOES_ON, hold=Span(seconds=0.5, stale=1), scope=Scope.OTHERS),
+    _odd(
+        "others_reset",
+        fault("reset"),
+        rises("feedd_messages_total", 10),
+        hold=Span(seconds=1),
+        scope=Scope.OTHERS,
+    ),
 )
 """All other symbols are in trouble."""
 
@@ -229,7 +229,7 @@ PEOPLE: Final = (
 )
 """Somebody edits the env-file."""
 
-HARMLESS: Final = (*MESSAGES, *TIMES, *VENUE, *CONSUMERS, *NEIGHBOURS, *PEOPLE)
+HARMLESS: Final = (*MESSAGES, *TIMES, *VENUE, *CONSUMERS, *PEOPLE, *NEIGHBOURS)
 
 HEALED: Final = (
     _odd(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from feedd.drill.case import EACH, PROVEN, Case, EnvFile, Fault, Proof, Scope, fault, rises, shows
+from feedd.drill.case import EACH, PROVEN, RESUME, Case, EnvFile, Fault, Proof, Scope, fault, rises, shows
 from feedd.drill.times import Span
 from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason
 
@@ -50,6 +50,7 @@ def _not_let_in(
     failure: ConnectFailure,
     *,
     proven: Span = PROVEN,
+    resume: Span = RESUME,
     scope: Scope = Scope.SYMBOL,
     is_slow: bool = False,
 ) -> Case:
@@ -61,6 +62,7 @@ def _not_let_in(
         also=STALE,
         proof=(_disconnects(DisconnectReason.SERVER_CLOSE), _failures(failure)),
         proven=proven,
+        resume=resume,
         scope=scope,
         is_slow=is_slow,
     )
@@ -142,6 +144,7 @@ CONNECTIONS: Final = (
         fault("hang"),
         ConnectFailure.TIMEOUT,
         proven=Span(seconds=2 + HANDSHAKE_SECONDS),
+        resume=Span(seconds=1 + HANDSHAKE_SECONDS, resume=1),  # an attempt under way goes on hanging
     ),
     _closed(1000),
     _closed(1001),
@@ -213,22 +216,6 @@ CONNECTIONS: Final = (
     _http(403, ConnectFailure.HTTP_403, is_slow=True),
     _http(404, ConnectFailure.HTTP_404, is_slow=True),
     _http(451, ConnectFailure.HTTP_451, is_slow=True),
-    Case(
-        name="everything_reset",
-        does=(fault("reset"),),
-        expected=Reason.DISCONNECTED,
-        also=STALE,
-        proof=(_disconnects(DisconnectReason.RESET),),
-        scope=Scope.ALL,
-    ),
-    Case(
-        name="exchange_gone",
-        does=(fault("reset"), fault("refuse", seconds=Span(seconds=1))),
-        expected=Reason.DISCONNECTED,
-        also=STALE,
-        proof=(_disconnects(DisconnectReason.RESET), _failures(ConnectFailure.REFUSED)),
-        scope=Scope.ALL,
-    ),
 )
 """The connection breaks, and perhaps no other comes about."""
 
@@ -239,13 +226,6 @@ SILENCE: Final = (
         does=(fault("mute", stream=EACH),),
         expected=Reason.STALE,
         halt=STALE_IN_TIME,
-    ),
-    Case(
-        name="everything_mute",
-        does=(fault("mute"),),
-        expected=Reason.STALE,
-        halt=STALE_IN_TIME,
-        scope=Scope.ALL,
     ),
     Case(
         name="delay_beyond_staleness",
@@ -400,4 +380,31 @@ PEOPLE: Final = (
 )
 """Somebody has halted trading, or nobody can tell whether somebody has."""
 
-HARMS: Final = (*CONNECTIONS, *SILENCE, *LATENESS, *SCHEMA, *EXCHANGE, *PEOPLE)
+EVERYWHERE: Final = (
+    Case(
+        name="everything_reset",
+        does=(fault("reset"),),
+        expected=Reason.DISCONNECTED,
+        also=STALE,
+        proof=(_disconnects(DisconnectReason.RESET),),
+        scope=Scope.ALL,
+    ),
+    Case(
+        name="exchange_gone",
+        does=(fault("reset"), fault("refuse", seconds=Span(seconds=1))),
+        expected=Reason.DISCONNECTED,
+        also=STALE,
+        proof=(_disconnects(DisconnectReason.RESET), _failures(ConnectFailure.REFUSED)),
+        scope=Scope.ALL,
+    ),
+    Case(
+        name="everything_mute",
+        does=(fault("mute"),),
+        expected=Reason.STALE,
+        halt=STALE_IN_TIME,
+        scope=Scope.ALL,
+    ),
+)
+"""Everything breaks at once. These come last: a daemon reconnects sooner after a while without trouble."""
+
+HARMS: Final = (*CONNECTIONS, *SILENCE, *LATENESS, *SCHEMA, *EXCHANGE, *PEOPLE, *EVERYWHERE)

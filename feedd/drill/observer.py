@@ -26,7 +26,12 @@ LOOK_SECONDS: Final = 0.2
 WINDOW_MESSAGES: Final = 100
 """Among so many messages the daemon tolerates a few bad ones."""
 
+PULSE_SECONDS: Final = 0.05
+"""How often is looked whether this machine gets on at all."""
+
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10.0)
+_SILENCE: Final = aiohttp.ClientWSTimeout(ws_receive=10.0)
+"""The daemon's heartbeat comes every second."""
 
 
 class Observer:
@@ -44,6 +49,7 @@ class Observer:
         self._status: Mapping[str, Any] = {}
         self._reasons: dict[str, tuple[Reason, ...]] = {}
         self._backoffs: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        self._stops: list[tuple[float, float]] = []
         self._invalid: dict[str, float] = {}
         self._messages: dict[str, float] = {}
         self._clean_at: dict[str, float] = {}
@@ -58,6 +64,7 @@ class Observer:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen())
                 tasks.create_task(self._look_on())
+                tasks.create_task(self._feel_pulse())
         except* (aiohttp.ClientError, OSError) as errors:
             error = errors.exceptions[0]
             raise UnavailableError(f"the daemon at {self.url} is gone: {error!r}") from error
@@ -95,6 +102,10 @@ class Observer:
         """Return the longest pause between attempts to connect that was seen since then, in seconds."""
         return max((pause for at, pause in self._backoffs[symbol] if at >= since), default=0.0)
 
+    def stood_still(self, since: float, until: float) -> float:
+        """Return for how long at most this process did not get on between these times, in seconds."""
+        return max((late for at, late in self._stops if since <= at <= until), default=0.0)
+
     def numbers(self, symbol: str | None) -> Numbers:
         """Return a symbol's numbers, or those of all, as last seen."""
         return read_numbers(symbol, self._metrics, self._status)
@@ -130,7 +141,7 @@ class Observer:
             return await response.read()
 
     async def _listen(self) -> None:
-        async with self._http.ws_connect(f"{self.url}/gate/events", heartbeat=5.0) as socket:
+        async with self._http.ws_connect(f"{self.url}/gate/events", timeout=_SILENCE) as socket:
             async for message in socket:
                 self._hear(orjson.loads(message.data))
         raise aiohttp.ClientConnectionError("it has closed /gate/events")
@@ -164,6 +175,14 @@ class Observer:
             self.looked_at = asked_at
             self._tell()
             await asyncio.sleep(max(LOOK_SECONDS, 4 * (time.monotonic() - asked_at)))
+
+    async def _feel_pulse(self) -> None:
+        while True:
+            due = time.monotonic() + PULSE_SECONDS
+            await asyncio.sleep(PULSE_SECONDS)
+            late = time.monotonic() - due
+            if late > PULSE_SECONDS:
+                self._stops.append((time.monotonic(), late))
 
     def _note_backoffs(self, at: float) -> None:
         for symbol, pause in per_symbol(self._metrics, "feedd_connect_backoff_seconds").items():

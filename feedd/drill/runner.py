@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +29,12 @@ exchange has turned it away."""
 SETTLE_SECONDS: Final = 0.3
 """How long a symbol is looked at after something harmless is over."""
 LANES_MAX: Final = 16
+TRIES: Final = 3
+STILL: Final = 0.25
+"""The part of the latency limit for which a machine that stands still can be borne."""
+ECHO_SECONDS: Final = 2.0
+"""For how long something may come of it after that."""
+STRAYS_TOLD: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,8 @@ class _Run:
     changes: list[Change] = field(default_factory=list)
     unproven: tuple[str, ...] = ()
     troubles: list[str] = field(default_factory=list)
+    strays: list[Change] = field(default_factory=list)
+    """Changes of symbols that no case was about."""
 
     @property
     def lasts(self) -> bool:
@@ -107,7 +115,7 @@ class Runner:
         self._retired: set[str] = set()
         """Symbols whose gates still move on account of a case that has ended."""
         self._changed_at: dict[str, float] = {}
-        self.strays: list[str] = []
+        self._strays: list[Change] = []
         """Changes of gates at times when no case ran."""
 
     def heard(self, change: Change) -> None:
@@ -123,10 +131,8 @@ class Runner:
                 return
         if any(change.symbol in run.exempt for run in self._running):
             return
-        text = f"{change.symbol} changed to {', '.join(change.reasons) or 'open'}, and nothing was done to it"
-        self.strays += [] if self._running else [text]
-        for run in self._running:
-            run.troubles.append(text)
+        for strays in [run.strays for run in self._running] or [self._strays]:
+            strays.append(change)
 
     async def run(self, cases: Sequence[Case]) -> None:
         """Run these cases, telling each outcome as it is known."""
@@ -142,6 +148,25 @@ class Runner:
     def _calmest(self, symbols: Sequence[str]) -> str:
         """Choose the symbol that nothing has happened to for longest: it reconnects soonest."""
         return min(symbols, key=lambda name: self._changed_at.get(name, 0.0))
+
+    def strays(self) -> tuple[str, ...]:
+        """Tell which gates changed at times when no case ran."""
+        return self._found(self._strays)
+
+    def _found(self, strays: Sequence[Change]) -> tuple[str, ...]:
+        """Word the first changes for which no machine that stood still is to blame."""
+        found = [
+            f"{change.symbol} changed to {', '.join(change.reasons) or 'open'}, and nothing was done to it"
+            for change in strays
+            if not self._stood_still(change.symbol, change.at, change.at)
+        ]
+        return tuple(found[:STRAYS_TOLD])
+
+    def _stood_still(self, symbol: str, began: float, ended: float) -> bool:
+        """Tell whether this machine stood still from `began` to `ended`, or shortly before, for too long."""
+        limits = self.target.limits[symbol]
+        since = began - ECHO_SECONDS - limits.resume
+        return self._observer.stood_still(since, ended + ECHO_SECONDS) > STILL * limits.latency
 
     async def see_all_open(self) -> bool:
         """Wait until every gate is open again."""
@@ -164,19 +189,41 @@ class Runner:
                 await self.run_case(queue.popleft(), symbol)
 
     async def run_case(self, case: Case, symbol: str) -> None:
-        """Run one case on a symbol as soon as it is at rest, and tell its outcome."""
+        """Run one case on a symbol as soon as it is at rest, and tell its outcome.
+
+        On a machine that stands still data is late and the daemon slow: what is wrong then is no finding.
+        """
+        outcome, is_void = await self._try_case(case, symbol)
+        tries = 1
+        while is_void and tries < TRIES:
+            outcome, is_void = await self._try_case(case, symbol)
+            tries += 1
+        self._tell(replace(outcome, tries=tries))
+
+    async def _try_case(self, case: Case, symbol: str) -> tuple[Outcome, bool]:
+        """Run one case; return its outcome, and whether it is void because the machine stood still."""
         judged, exempt = self._concerned(case, symbol)
         if not await self._ready((*judged, *exempt)):
             halted = [name for name in judged if not self._observer.is_open(name)]
             problem = f"not begun: {', '.join(halted or exempt)} did not come to rest"
-            self._tell(Outcome(case, symbol, (), None, None, (problem,)))
-            return
+            return Outcome(case, symbol, (), None, None, (problem,)), False
         await self._observer.look_anew()
         counted = None if case.scope is Scope.ALL else symbol
         run = _Run(case, judged, exempt, counted, self._observer.numbers(counted))
         with self._attending(run):
             await self._carry_out(run, symbol)
-        self._tell(self._outcome(run))
+        outcome = self._outcome(run)
+        return outcome, not outcome.is_right and await self._was_disturbed(run)
+
+    async def _was_disturbed(self, run: _Run) -> bool:
+        """Tell whether this machine, or the daemon's event loop, has stood still during a case."""
+        await self._observer.look_anew()
+        if any(self._stood_still(name, run.began, time.monotonic()) for name in run.judged):
+            return True
+        bearable = STILL * min(self.target.limits[name].latency for name in run.judged)
+        series = "feedd_event_loop_lag_seconds"
+        stops = self._observer.numbers(run.counted).above(series, bearable)
+        return stops > run.before.above(series, bearable)
 
     def _concerned(self, case: Case, symbol: str) -> tuple[tuple[str, ...], frozenset[str]]:
         symbols = [name for name in self.target.symbols if name not in self._retired]
@@ -321,7 +368,7 @@ class Runner:
             changes=tuple(change for change in run.changes if change.symbol == symbol),
             pause=self._observer.backoff(symbol, run.began),
             unproven=run.unproven,
-            troubles=tuple(run.troubles),
+            troubles=(*run.troubles, *self._found(run.strays)),
         )
 
 

@@ -27,6 +27,8 @@ class Table:
         verdict = "right"
         if not outcome.is_right:
             verdict = f"WRONG on {outcome.symbol}: {'; '.join(outcome.problems)}"
+        if outcome.tries > 1:
+            verdict += f" (try {outcome.tries}: before, the machine stood still)"
         return self._line(
             outcome.case.name,
             outcome.case.expected or "-",

@@ -63,6 +63,8 @@ class Outcome:
     resumed_after: float | None
     """Seconds from the end of the trouble until the gate was open; None where that was not seen."""
     problems: tuple[str, ...]
+    tries: int = 1
+    """How often the case was run, the last time of which counts."""
 
     @property
     def is_right(self) -> bool:

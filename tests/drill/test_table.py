@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from feedd.drill.case import Case, fault
 from feedd.drill.table import Table, listing, summary
 from feedd.drill.verdict import Outcome
@@ -24,6 +26,12 @@ def test_columns_stand_beneath_each_other() -> None:
         "duplicate_trades  -         schema, stale           -       -       "
         "WRONG on ETHUSDT: halted for schema; no sign of it",
     ]
+
+
+def test_case_that_had_to_be_tried_again_says_so() -> None:
+    assert (
+        Table(CASES).row(replace(RIGHT, tries=2)).endswith("  right (try 2: before, the machine stood still)")
+    )
 
 
 def test_list_says_what_is_done() -> None:
