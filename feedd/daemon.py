@@ -72,7 +72,8 @@ class Daemon:
         self._relay = Relay(self.desk, attendance)
         self._web = Web(self.desk, attendance, self._gate_events, self._relay)
         self._deliver = self._relay.deliver if deliver is None else _to_both(self._relay.deliver, deliver)
-        self._deliver_backfill = deliver_backfill or _to_nobody
+        relayed = self._relay.deliver_backfill
+        self._deliver_backfill = relayed if deliver_backfill is None else _to_both(relayed, deliver_backfill)
         self._watch: EnvFileWatch | None = None
         if configuration is not None and configuration.path is not None:
             self._watch = EnvFileWatch(configuration, configuration.path, env_file)
@@ -93,6 +94,7 @@ class Daemon:
                 self._deliver,
                 self._announce,
                 deliver_backfill=self._deliver_backfill,
+                in_use=self._relay.is_heard,
             )
             await self._feeds.follow(self.desk.settings)
             running = [
@@ -296,10 +298,6 @@ def log_findings(resolved: Resolved) -> None:
     """Log what an operator must see of how the settings came about."""
     for finding in (*resolved.warnings, *resolved.conflicts):
         log.warning("%s", finding)
-
-
-def _to_nobody(lane: Lane, raw: bytes) -> None:
-    """Hand a message to no output at all."""
 
 
 def _to_both(one: Deliver, other: Deliver) -> Deliver:

@@ -95,6 +95,7 @@ class Feeds:
         monotonic: Callable[[], float] = time.monotonic,
         *,
         deliver_backfill: Deliver,
+        in_use: Callable[[str], bool],
     ) -> None:
         self._desk = desk
         self._http = http
@@ -103,6 +104,7 @@ class Feeds:
         self._announce = announce
         self._monotonic = monotonic
         self._deliver_backfill = deliver_backfill
+        self._in_use = in_use
         self.backfill = Backfill(http, desk.connect_budget, monotonic)
         self._intakes: dict[str, Intake] = {}
         self._running: dict[Group, _Running] = {}
@@ -168,7 +170,14 @@ class Feeds:
                     intake.begin(plan.streams, measures_latency=True)
                 upkeep, budget = upkeep_for(self._desk.settings), self._desk.connect_budget
                 feed = Feed(
-                    self._http, plan.ws_urls, intakes, plan.streams, budget, upkeep, outage_over=self._hurry
+                    self._http,
+                    plan.ws_urls,
+                    intakes,
+                    plan.streams,
+                    budget,
+                    upkeep,
+                    in_use=self._in_use,
+                    outage_over=self._hurry,
                 )
             case Static():
                 (intake,) = intakes

@@ -255,8 +255,12 @@ async def test_compression_is_never_agreed_on() -> None:
 @pytest.mark.parametrize(
     ("query", "text"),
     [
-        ("onhalt=close", "query: expected streams, timeUnit, on_halt, allow, name, found 'onhalt'\n"),
+        (
+            "onhalt=close",
+            "query: expected streams, timeUnit, on_halt, allow, backfill, name, found 'onhalt'\n",
+        ),
         ("on_halt=yes", "on_halt: expected close, found 'yes'\n"),
+        ("backfill=yes", "backfill: expected 1, found 'yes'\n"),
         ("allow=all", "allow: expected static, found 'all'\n"),
         (
             "timeUnit=MICROSECOND",

@@ -553,3 +553,32 @@ async def test_address_that_is_nearly_at_its_limit_is_left_alone_for_a_minute(
         await made.until(lambda: made.missing.backfilled == 3)
         assert time.monotonic() - asked_at > 0.5  # the next try would have been due long before
         assert made.connects.remaining(time.monotonic()) == 240
+
+
+@pytest.mark.parametrize("path", ["/stream?streams=btcusdt@trade", "/ws/btcusdt@trade?"])
+async def test_consumer_that_asks_for_it_gets_what_was_missed_and_nobody_else(path: str) -> None:
+    async with Exchange(EXCHANGE) as exchange:
+        settings = settings_for(exchange, FEEDD_STREAMS=STREAMS, FEEDD_BACKFILL="1")
+        async with running(settings) as feedd:
+            await feedd.until_open()
+            async with (
+                feedd.http.ws_connect(f"{feedd.url}{path}&backfill=1") as asking,
+                feedd.http.ws_connect(f"{feedd.url}{path}") as other,
+            ):
+                exchange.set_fault("gap", symbol=HIT, stream="trade", count=3)
+                marked: list[int] = []
+                async for message in asking:
+                    content = orjson.loads(message.data)
+                    if content.get("backfill"):
+                        marked.append(content["data"]["t"])
+                        if len(marked) == 3:
+                            break
+                assert marked == list(range(marked[0], marked[0] + 3))
+                live: list[int] = []
+                async for message in other:
+                    content = orjson.loads(message.data)
+                    assert "backfill" not in content
+                    live.append(content.get("data", content)["t"])
+                    if live[-1] > marked[-1] + 5:
+                        break
+                assert not set(marked) & set(live)

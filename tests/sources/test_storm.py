@@ -66,3 +66,22 @@ async def test_feed_that_fails_alone_is_no_outage() -> None:
             exchange.set_fault("reset", symbol=symbol)
             await feedd.until_open(symbol)
             assert feedd.daemon.desk.connect_budget.outage_since is None
+
+
+async def test_symbols_that_somebody_listens_to_come_back_first() -> None:
+    market = ExchangeSettings(symbols=SYMBOLS[:20], rate=5.0)
+    # After the start there are ten attempts left at once, and then one in half a minute.
+    settings = {"FEEDD_SYMBOLS": ",".join(SYMBOLS[:20]), "FEEDD_CONNECT_BUDGET": "40"}
+    used = SYMBOLS[10:15]
+    async with Exchange(market) as exchange, running(settings_for(exchange, **settings)) as feedd:
+        await feedd.until_open()
+        streams = "/".join(f"{symbol.lower()}@trade" for symbol in used)
+        async with feedd.http.ws_connect(f"{feedd.url}/stream?streams={streams}"):
+            exchange.set_fault("reset")
+            await feedd.until(lambda feedd: len(_reconnected(feedd)) == 10)
+            assert _reconnected(feedd) >= set(used)
+
+
+def _reconnected(feedd: Running) -> set[str]:
+    sessions = feedd.daemon.desk.sessions
+    return {symbol for symbol, session in sessions.items() if session.counts.connects == 2}
