@@ -37,7 +37,7 @@ UPGRADE = (
     "Sec-WebSocket-Version: 13",
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 )
-FUZZ = settings(max_examples=60, deadline=None)
+FUZZ = settings(max_examples=150, deadline=None)
 
 
 class Daemon:
