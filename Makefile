@@ -3,16 +3,21 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The clients that the relay is tested with: fifty packages that feedd has no use for.
+CLIENTS := .venv-clients
 # Real components that the tests talk to; installed only as root, only where missing.
 APT_PACKAGES := prometheus prometheus-alertmanager systemd systemd-sysv systemd-container dbus libnss-systemd \
-	procps util-linux iproute2 python3-venv shellcheck
+	procps util-linux iproute2 python3-venv shellcheck gcc python3-dev
 
 .PHONY: run stack test lint types coverage unit endurance mutations soak bench lock sample clean system-packages
 
 run: $(VENV)/.run
 	$(BIN)/feedd demo
 
-test: lint types coverage unit
+# The clients take a minute to install where pip has not cached them: meanwhile the rest can be checked.
+test:
+	$(MAKE) --jobs=2 --output-sync=target lint types coverage $(CLIENTS)/.installed
+	$(MAKE) unit
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . deploy/stack
@@ -25,7 +30,7 @@ types: $(VENV)/.dev
 coverage: $(VENV)/.dev
 	$(BIN)/python -m tests.core_coverage
 
-unit: $(VENV)/.dev system-packages
+unit: $(VENV)/.dev system-packages $(CLIENTS)/.installed
 	$(BIN)/python -X dev -m pytest
 
 stack: $(VENV)/.run system-packages
@@ -49,12 +54,14 @@ lock: $(VENV)/.dev
 		--generate-hashes --no-header --upgrade -o requirements.lock
 	$(BIN)/uv pip compile --quiet pyproject.toml --group build --group dev --group bench --universal \
 		--python-version 3.11 --generate-hashes --no-header --upgrade -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --group clients --universal --python-version 3.11 --generate-hashes \
+		--no-header --upgrade -o requirements-clients.lock
 
 sample: $(VENV)/.run
 	$(BIN)/python -c "from feedd.settings import sample; print(sample(), end='')" >systemd/feedd.env
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.run: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -65,6 +72,12 @@ $(VENV)/.run: requirements.lock pyproject.toml
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
 	touch $@
+
+# cryptofeed comes as sources, which need a compiler; not optimised they compile faster.
+$(CLIENTS)/.installed: requirements-clients.lock | system-packages
+	$(PYTHON) -m venv $(CLIENTS)
+	CFLAGS=-O0 $(CLIENTS)/bin/pip install --quiet --no-compile --require-hashes -r $< && touch $@ \
+		|| echo "not installed, so tests that need them can't run: the clients of $<"
 
 system-packages:
 	@tests/install-system-packages $(APT_PACKAGES)

@@ -27,8 +27,10 @@ from feedd.errors import SettingsError
 from feedd.feeds import Feeds
 from feedd.logs import fields
 from feedd.model import Reason, Source
+from feedd.outputs.consumers import Attendance
 from feedd.outputs.gate_events import GateEvents
 from feedd.outputs.pager import Pager
+from feedd.outputs.relay import Relay
 from feedd.outputs.systemd import Notifier, keep_alive, status_line
 from feedd.outputs.web import Web
 from feedd.settings import Listen, Resolved, Settings, differences
@@ -57,14 +59,16 @@ class Daemon:
 
         Args:
             settings: what it starts with.
-            deliver: called for every message that is handed on.
+            deliver: called for every message that is handed on, besides the relay.
             configuration: where the settings come from; without an env-file they never change.
             env_file: the env-file's content that `settings` was resolved from.
         """
         self.desk = Desk(settings, time.monotonic(), time.time())
-        self._gate_events = GateEvents(self.desk)
-        self._web = Web(self.desk, self._gate_events)
-        self._deliver = deliver or _to_nobody
+        attendance = Attendance(self.desk)
+        self._gate_events = GateEvents(self.desk, attendance)
+        self._relay = Relay(self.desk, attendance)
+        self._web = Web(self.desk, attendance, self._gate_events, self._relay)
+        self._deliver = self._relay.deliver if deliver is None else _to_both(self._relay.deliver, deliver)
         self._watch: EnvFileWatch | None = None
         if configuration is not None and configuration.path is not None:
             self._watch = EnvFileWatch(configuration, configuration.path, env_file)
@@ -217,6 +221,7 @@ class Daemon:
         await feeds.follow(new)
         if old.realtime != new.realtime:
             self._log_source()
+        self._relay.settings_changed()
         if (old.realtime, old.symbols) != (new.realtime, new.symbols):
             self._gate_events.state_changed()
         log.info("env-file read", extra=fields(changes=len(changes)))
@@ -241,6 +246,7 @@ class Daemon:
             ),
         )
         self._gate_events.gate_changed(session, change)
+        self._relay.gate_changed(session, change)
         if self._pager is not None:
             self._pager.gate_changed(session, change)
         if Reason.LATENCY in change.added and self._feeds is not None:
@@ -275,8 +281,12 @@ def log_findings(resolved: Resolved) -> None:
         log.warning("%s", finding)
 
 
-def _to_nobody(lane: Lane, raw: bytes) -> None:
-    """Hand a message to no output at all."""
+def _to_both(one: Deliver, other: Deliver) -> Deliver:
+    def deliver(lane: Lane, raw: bytes) -> None:
+        one(lane, raw)
+        other(lane, raw)
+
+    return deliver
 
 
 @asynccontextmanager

@@ -487,4 +487,11 @@ KEYS = (
         "A consumer with more unread bytes than this is disconnected.",
         "good consumers are cut off in bursts (more), or memory is short (less).",
     ),
+    Key(
+        "FEEDD_CONSUMER_QUEUE_MESSAGES",
+        "consumer_queue_messages",
+        _whole(1, 1_000_000),
+        "A consumer for which more messages than this wait is disconnected.",
+        "good consumers are cut off in bursts (more), or none may be that far behind (less).",
+    ),
 )

@@ -99,6 +99,7 @@ class Settings:
     web_config: Path | None = None
     consumers_max: int = 1000
     consumer_queue_bytes: int = 1_048_576
+    consumer_queue_messages: int = 10_000
 
     def stale_after(self, symbol: str) -> float:
         """Return after how many seconds without market data `symbol` counts as stale."""

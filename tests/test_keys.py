@@ -75,6 +75,7 @@ GOOD: list[tuple[str, str, Any]] = [
     ("FEEDD_WEB_CONFIG", "", None),
     ("FEEDD_CONSUMERS_MAX", "1", 1),
     ("FEEDD_CONSUMER_QUEUE_BYTES", "1024", 1024),
+    ("FEEDD_CONSUMER_QUEUE_MESSAGES", "1", 1),
 ]
 
 BAD: list[tuple[str, str, str, str | None]] = [
@@ -167,6 +168,7 @@ BAD: list[tuple[str, str, str, str | None]] = [
     ("FEEDD_WEB_CONFIG", "a\tb", PATH, None),
     ("FEEDD_CONSUMERS_MAX", "0", "a whole number from 1 to 1000000", None),
     ("FEEDD_CONSUMER_QUEUE_BYTES", "1M", "a whole number from 1024 to 1073741824", None),
+    ("FEEDD_CONSUMER_QUEUE_MESSAGES", "0", "a whole number from 1 to 1000000", None),
 ]
 
 

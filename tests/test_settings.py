@@ -99,6 +99,7 @@ def test_defaults_are_the_documented_ones() -> None:
         web_config=None,
         consumers_max=1000,
         consumer_queue_bytes=1_048_576,
+        consumer_queue_messages=10_000,
     )
 
 
@@ -135,6 +136,7 @@ FEEDD_RUNBOOK_URL=https://wiki/feedd
 FEEDD_WEB_CONFIG=/etc/feedd/web.yml
 FEEDD_CONSUMERS_MAX=10
 FEEDD_CONSUMER_QUEUE_BYTES=65536
+FEEDD_CONSUMER_QUEUE_MESSAGES=500
 """
 
 FULL_SETTINGS = Settings(
@@ -168,6 +170,7 @@ FULL_SETTINGS = Settings(
     web_config=Path("/etc/feedd/web.yml"),
     consumers_max=10,
     consumer_queue_bytes=65_536,
+    consumer_queue_messages=500,
 )
 
 
@@ -397,6 +400,10 @@ BAD_FILES = [
     (
         "FEEDD_CONSUMER_QUEUE_BYTES=1",
         ["1: FEEDD_CONSUMER_QUEUE_BYTES: expected a whole number from 1024 to 1073741824, found '1'"],
+    ),
+    (
+        "FEEDD_CONSUMER_QUEUE_MESSAGES=0",
+        ["1: FEEDD_CONSUMER_QUEUE_MESSAGES: expected a whole number from 1 to 1000000, found '0'"],
     ),
     (
         "FEEDD_RESUME=auto\n\nFEEDD_RESUME=auto\nFEEDD_RESUME=auto\n",
@@ -784,6 +791,7 @@ def test_describe_shows_every_key_and_its_origin() -> None:
         "FEEDD_WEB_CONFIG=  # default",
         "FEEDD_CONSUMERS_MAX=1000  # default",
         "FEEDD_CONSUMER_QUEUE_BYTES=1048576  # default",
+        "FEEDD_CONSUMER_QUEUE_MESSAGES=10000  # default",
     ]
 
 

@@ -36,6 +36,13 @@ class Reply:
     body: bytes
 
 
+# What clients read the number of decimals from; the made-up market's steps.
+_FILTERS = (
+    {"filterType": "PRICE_FILTER", "minPrice": "0.01", "maxPrice": "1000000.00", "tickSize": "0.01"},
+    {"filterType": "LOT_SIZE", "minQty": "0.00001", "maxQty": "9000.00", "stepSize": "0.00001"},
+)
+
+
 class _Refusal(FeeddError):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -151,7 +158,7 @@ class Api:
             "icebergAllowed": True,
             "isSpotTradingAllowed": True,
             "isMarginTradingAllowed": False,
-            "filters": [],
+            "filters": _FILTERS,
             "permissions": [],
             "permissionSets": [["SPOT"]] if with_permissions else [],
         }

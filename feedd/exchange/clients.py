@@ -13,14 +13,14 @@ from functools import partial
 import orjson
 from aiohttp import WSMsgType, web
 
+from feedd.binance.requests import Answer, Subscriber, Target, parse_target, too_many_streams
 from feedd.exchange import faults
 from feedd.exchange.board import AnyFault, Board
 from feedd.exchange.clocks import Clocks
 from feedd.exchange.connection import Connection, reset
 from feedd.exchange.http import error_page
 from feedd.exchange.hub import Hub
-from feedd.exchange.messages import Message, Opcode, TimeUnit, envelope, message_frame
-from feedd.exchange.protocol import Answer, Session, Target, parse_target
+from feedd.exchange.messages import Message, Opcode, TimeUnit, envelope, message_frame, parse_unit
 from feedd.exchange.rules import Action, ConnectionRules, ConnectLimit
 from feedd.exchange.seen import Seen
 from feedd.exchange.settings import ExchangeSettings
@@ -75,7 +75,7 @@ class Clients:
         """Queue a message for its listeners: rendered once for each shape, however many they are."""
         frames: dict[tuple[TimeUnit, bool], bytes | None] = {}
         for connection in self._hub.audience(message.symbol, message.kind):
-            shape = (connection.session.unit, connection.session.combined)
+            shape = (connection.unit, connection.subscriber.combined)
             if shape not in frames:
                 frames[shape] = message_frame(message, *shape)
             frame = frames[shape]
@@ -106,7 +106,7 @@ class Clients:
     def announce_shutdown(self, connection: Connection, cut_after: float | None) -> None:
         """Send the notice that a connection will end, and end it after so many seconds if any are given."""
         payload = orjson.dumps({"e": "serverShutdown", "E": self._clocks.wall_now() // 1000})
-        combined = connection.session.combined
+        combined = connection.subscriber.combined
         connection.send(Opcode.TEXT, envelope("!serverShutdown", payload) if combined else payload)
         if cut_after is not None:
             close = partial(self.close, connection, faults.ServerShutdown.name, 1001)
@@ -129,7 +129,7 @@ class Clients:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Serve one client from its handshake to its end."""
         transport = request.transport
-        target = parse_target(request.path, dict(request.query))
+        target = parse_target(request.path, request.query.get("streams", ""))
         if transport is None or target is None:
             return error_page(404)
         self._seen.attempts += 1
@@ -140,9 +140,10 @@ class Clients:
             autoping=False, autoclose=False, compress=False, max_msg_size=_INBOUND_BYTES_MAX
         )
         await socket.prepare(request)
-        session = Session(target.combined, target.unit, self._settings.streams_max)
+        subscriber = Subscriber(target.combined, self._settings.streams_max)
+        unit = parse_unit(request.query.get("timeUnit", ""))
         rules = ConnectionRules(self._settings, self._clocks.now())
-        connection = Connection(transport, session, rules, self._settings.buffer_max)
+        connection = Connection(transport, subscriber, unit, rules, self._settings.buffer_max)
         try:
             self._welcome(connection, target)
             await self._listen(socket, connection)
@@ -154,7 +155,7 @@ class Clients:
         self, address: str, transport: asyncio.Transport, target: Target
     ) -> web.Response | None:
         """Turn a handshake away if a rule or a fault says so; None lets it in."""
-        symbols = self._hub.symbols(target.streams)
+        symbols = self._hub.symbols(target.names)
         retry_after = self._connect_limit.attempt(address, self._clocks.now())
         if retry_after is not None:
             self._count_refusal("connect_limit")
@@ -193,10 +194,10 @@ class Clients:
         self._connections.add(connection)
         self._seen.connects += 1
         self._schedule(connection)
-        if connection.session.add(target.streams):
+        if connection.subscriber.add(target.names):
             self._subscribe(connection)
         else:
-            self._answer(connection, connection.session.too_many())
+            self._answer(connection, too_many_streams())
 
     # --- hearing
 
@@ -236,7 +237,7 @@ class Clients:
                 self._seen.odd_pongs += not is_answer
             case _:
                 self._seen.texts += 1
-                self._answer(connection, connection.session.receive(payload))
+                self._answer(connection, connection.subscriber.receive(payload))
         self._seen.change()
 
     def _answer(self, connection: Connection, answer: Answer) -> None:
@@ -247,8 +248,8 @@ class Clients:
             self._subscribe(connection)
 
     def _subscribe(self, connection: Connection) -> None:
-        self._tune(connection, connection.session.streams)
-        symbols = self._hub.symbols(connection.session.streams)
+        self._tune(connection, connection.subscriber.streams)
+        symbols = self._hub.symbols(connection.subscriber.streams)
         self._seen.connects_by_symbol.update(symbols - connection.symbols)
         connection.symbols = symbols
         self._seen.change()

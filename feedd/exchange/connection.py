@@ -7,8 +7,8 @@ import socket
 import struct
 from collections.abc import Callable
 
+from feedd.binance.requests import Subscriber
 from feedd.exchange.messages import Opcode, TimeUnit, close_frame, websocket_frame
-from feedd.exchange.protocol import Session
 from feedd.exchange.rules import ConnectionRules
 
 # How long a client has to answer a close frame before its connection is dropped.
@@ -19,10 +19,17 @@ class Connection:
     """An open stream connection. Frames go straight to the transport: no task and no wait per message."""
 
     def __init__(
-        self, transport: asyncio.Transport, session: Session, rules: ConnectionRules, buffer_max: int
+        self,
+        transport: asyncio.Transport,
+        subscriber: Subscriber,
+        unit: TimeUnit,
+        rules: ConnectionRules,
+        buffer_max: int,
     ) -> None:
         self.transport = transport
-        self.session = session
+        self.subscriber = subscriber
+        self.unit = unit
+        """The unit it wants times in."""
         self.rules = rules
         self.symbols: frozenset[str] = frozenset()
         """The symbols that it carries."""
@@ -32,11 +39,6 @@ class Connection:
         self._buffer_max = buffer_max
         self._queued: list[bytes] = []
         self._timers: set[asyncio.TimerHandle] = set()
-
-    @property
-    def unit(self) -> TimeUnit:
-        """The unit it wants times in."""
-        return self.session.unit
 
     @property
     def has_unsent(self) -> bool:

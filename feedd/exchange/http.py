@@ -12,7 +12,7 @@ from feedd.exchange import faults, pages
 from feedd.exchange.api import Api, Request, error_body
 from feedd.exchange.board import FaultError
 from feedd.exchange.clocks import Clocks
-from feedd.exchange.protocol import parse_unit
+from feedd.exchange.messages import parse_unit
 from feedd.exchange.rules import WeightLimit
 
 if TYPE_CHECKING:

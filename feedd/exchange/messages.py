@@ -23,6 +23,11 @@ class TimeUnit(Enum):
     MICROSECOND = 1
 
 
+def parse_unit(text: str) -> TimeUnit:
+    """Read a time unit; Binance takes it in either case, and milliseconds unless told otherwise."""
+    return TimeUnit.MICROSECOND if text.upper() == "MICROSECOND" else TimeUnit.MILLISECOND
+
+
 class Opcode(IntEnum):
     """The WebSocket frame types that a server sends (RFC 6455, 5.2)."""
 

@@ -12,8 +12,8 @@ from aiohttp import web
 from feedd.core.desk import Desk
 from feedd.core.gate import GateChange
 from feedd.core.session import Session
-from feedd.model import ConsumerDisconnect
-from feedd.outputs.consumers import Consumer, accept
+from feedd.outputs.consumers import Attendance, Consumer, Socket
+from feedd.outputs.frames import text_frame
 from feedd.outputs.moment import Moment
 from feedd.outputs.views import gate_event, heartbeat_event, state_event
 
@@ -24,8 +24,9 @@ HEARTBEAT_SECONDS = 1.0
 class GateEvents:
     """Everyone who listens to the gate. Who allows static data hears of another gate than who doesn't."""
 
-    def __init__(self, desk: Desk, now: Callable[[], Moment] = Moment.now) -> None:
+    def __init__(self, desk: Desk, attendance: Attendance, now: Callable[[], Moment] = Moment.now) -> None:
         self._desk = desk
+        self._attendance = attendance
         self._now = now
         self._listeners: dict[bool, set[Consumer]] = {True: set(), False: set()}
 
@@ -46,32 +47,24 @@ class GateEvents:
             now = self._now()
             self._tell(lambda _, now=now: heartbeat_event(now))  # type: ignore[misc]  # now is a Moment
 
-    async def serve(self, request: web.Request, allow_static: bool) -> web.WebSocketResponse:
+    async def serve(self, request: web.Request, allow_static: bool) -> Socket:
         """Serve one listener until it goes."""
-        socket = accept()
-        await socket.prepare(request)
-        consumer = Consumer(socket, self._desk.consumers, self._desk.settings.consumer_queue_bytes)
-        consumer.tell(_text(state_event(self._desk, allow_static, self._now())))
+        consumer = await self._attendance.admit(request)
+        consumer.tell(_frame(state_event(self._desk, allow_static, self._now())))
         self._listeners[allow_static].add(consumer)
         try:
-            await consumer.serve(request)
+            await self._attendance.serve(consumer)
         finally:
             self._listeners[allow_static].discard(consumer)
-        return socket
-
-    def stop(self) -> None:
-        """Let every listener go, because the daemon stops."""
-        for listeners in self._listeners.values():
-            for consumer in listeners:
-                consumer.end(ConsumerDisconnect.SHUTDOWN)
+        return consumer.response
 
     def _tell(self, event: Callable[[bool], Mapping[str, Any]]) -> None:
         for allow_static, listeners in self._listeners.items():
             if listeners:
-                text = _text(event(allow_static))
+                frame = _frame(event(allow_static))
                 for consumer in listeners:
-                    consumer.tell(text)
+                    consumer.tell(frame)
 
 
-def _text(event: Mapping[str, Any]) -> str:
-    return orjson.dumps(event).decode()
+def _frame(event: Mapping[str, Any]) -> bytes:
+    return text_frame(orjson.dumps(event))

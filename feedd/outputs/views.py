@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -79,7 +80,7 @@ def heartbeat_event(now: Moment) -> dict[str, Any]:
     return {"type": "heartbeat", "at": rfc3339(now.wall)}
 
 
-def status(desk: Desk, now: Moment) -> dict[str, Any]:
+def status(desk: Desk, now: Moment, consumers: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """Return all that a person asks of a running daemon. Durations are seconds."""
     return {
         "version": __version__,
@@ -99,6 +100,7 @@ def status(desk: Desk, now: Moment) -> dict[str, Any]:
             "connected": desk.consumers.connected,
             "messages_dropped": desk.consumers.messages_dropped,
             "disconnects": _nonzero(desk.consumers.disconnects),
+            "present": consumers,
         },
         "symbols": {name: _symbol(desk, session, now) for name, session in desk.sessions.items()},
     }

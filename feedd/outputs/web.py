@@ -12,10 +12,11 @@ from aiohttp import web
 
 from feedd import __version__
 from feedd.core.desk import Desk
-from feedd.model import ConsumerDisconnect
+from feedd.outputs.consumers import Attendance
 from feedd.outputs.gate_events import GateEvents
 from feedd.outputs.metrics import Format, MetricsPage
 from feedd.outputs.moment import Moment
+from feedd.outputs.relay import Relay
 from feedd.outputs.views import gate_of_symbol, gates, status
 from feedd.settings import Listen
 
@@ -33,6 +34,7 @@ _PAGES: Final = (
     ("/metrics", "metrics for Prometheus"),
     ("/gate", "may we trade? 200 open, 503 halted and why; one symbol with ?symbol="),
     ("/gate/events", "WebSocket: every change of the gate, and a heartbeat every second"),
+    ("/stream", "WebSocket: the streams as Binance serves them, ?streams=btcusdt@trade; /ws/ as well"),
     ("/status", "everything a person asks, as JSON"),
     ("/-/ready", "200 while every symbol has good live data"),
     ("/-/healthy", "200 while the process works"),
@@ -54,9 +56,18 @@ td, th {{ border-bottom: 1px solid #ddd; padding: .3rem .6rem; text-align: left 
 class Web:
     """Serves one desk on one address."""
 
-    def __init__(self, desk: Desk, gate_events: GateEvents, now: Callable[[], Moment] = Moment.now) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        attendance: Attendance,
+        gate_events: GateEvents,
+        relay: Relay,
+        now: Callable[[], Moment] = Moment.now,
+    ) -> None:
         self._desk = desk
+        self._attendance = attendance
         self._gate_events = gate_events
+        self._relay = relay
         self._metrics = MetricsPage(desk)
         self._scrapes = 0
         self._now = now
@@ -74,7 +85,8 @@ class Web:
 
     async def stop(self) -> None:
         """Let the consumers go and stop listening."""
-        self._gate_events.stop()
+        self._relay.stop()
+        self._attendance.stop()
         await self._runner.cleanup()
 
     def _application(self) -> web.Application:
@@ -85,10 +97,19 @@ class Web:
             "/-/healthy": self._healthy,
             "/-/ready": self._ready,
             "/gate": self._gate,
-            "/gate/events": self._events,
             "/status": self._status,
         }
+        sockets: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {
+            "/gate/events": self._events,
+            "/stream": self._streams,
+            "/stream/": self._streams,
+            "/ws": self._streams,
+            "/ws/{names:.*}": self._streams,
+        }
         application.add_routes([web.get(path, handler) for path, handler in handlers.items()])
+        application.add_routes(
+            [web.get(path, handler, allow_head=False) for path, handler in sockets.items()]
+        )
         return application
 
     async def _index(self, _: web.Request) -> web.Response:
@@ -150,15 +171,13 @@ class Web:
         return _json({"symbol": symbol, "source": self._desk.source, **gate}, 503 if gate["halted"] else 200)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        allow_static = _allow_static(request)
-        consumers, settings = self._desk.consumers, self._desk.settings
-        if consumers.connected >= settings.consumers_max:
-            consumers.disconnects[ConsumerDisconnect.LIMIT] += 1
-            return _json({"error": f"all {settings.consumers_max} places for consumers are taken"}, 503)
-        return await self._gate_events.serve(request, allow_static)
+        return await self._gate_events.serve(request, _allow_static(request))
+
+    async def _streams(self, request: web.Request) -> web.StreamResponse:
+        return await self._relay.serve(request, _allow_static(request))
 
     async def _status(self, _: web.Request) -> web.Response:
-        return _json(status(self._desk, self._now()), 200)
+        return _json(status(self._desk, self._now(), self._attendance.describe()), 200)
 
 
 def _index_row(symbol: str, gate: dict[str, Any]) -> str:

@@ -87,6 +87,7 @@ def test_exchange_info_tells_each_symbols_status_and_assets() -> None:
         "ODD": "TRADING",
     }
     assert (told["ETHBTC"]["baseAsset"], told["ETHBTC"]["quoteAsset"]) == ("ETH", "BTC")
+    assert told["ETHBTC"]["filters"][0]["tickSize"] == "0.01"
 
 
 def test_permission_sets_can_be_left_out() -> None:

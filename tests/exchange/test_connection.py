@@ -7,10 +7,10 @@ from typing import cast
 
 import pytest
 
+from feedd.binance.requests import Subscriber
 from feedd.exchange import ExchangeSettings
 from feedd.exchange.connection import Connection, reset
 from feedd.exchange.messages import Opcode, TimeUnit
-from feedd.exchange.protocol import Session
 from feedd.exchange.rules import ConnectionRules
 
 BUFFER_MAX = 100_000
@@ -39,9 +39,10 @@ async def pair() -> AsyncIterator[Pair]:
     made: asyncio.Future[asyncio.Transport] = loop.create_future()
     server = await loop.create_server(lambda: Keep(made), "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-    session = Session(combined=True, unit=TimeUnit.MILLISECOND, streams_max=5)
+    subscriber = Subscriber(combined=True, streams_max=5)
     transport = await made
-    connection = Connection(transport, session, ConnectionRules(ExchangeSettings(), 0.0), BUFFER_MAX)
+    rules = ConnectionRules(ExchangeSettings(), 0.0)
+    connection = Connection(transport, subscriber, TimeUnit.MILLISECOND, rules, BUFFER_MAX)
     yield Pair(connection, reader, writer)
     connection.drop()
     writer.transport.abort()

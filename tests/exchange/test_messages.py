@@ -11,6 +11,7 @@ from feedd.exchange.messages import (
     close_frame,
     envelope,
     message_frame,
+    parse_unit,
     scale_times,
     shift_times,
     websocket_frame,
@@ -93,3 +94,8 @@ def test_scale_tells_times_in_a_finer_unit() -> None:
     document = {"e": "trade", "E": 5, "T": 4, "t": 3}
     scale_times(document, 1000)
     assert document == {"e": "trade", "E": 5000, "T": 4000, "t": 3}
+
+
+def test_unit_is_milliseconds_unless_told_otherwise() -> None:
+    assert parse_unit("MICROSECOND") is parse_unit("microsecond") is TimeUnit.MICROSECOND
+    assert parse_unit("") is parse_unit("MILLISECOND") is parse_unit("parsec") is TimeUnit.MILLISECOND
