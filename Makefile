@@ -9,7 +9,7 @@ CLIENTS := .venv-clients
 APT_PACKAGES := prometheus prometheus-alertmanager systemd systemd-sysv systemd-container dbus libnss-systemd \
 	procps util-linux iproute2 python3-venv shellcheck gcc python3-dev
 
-.PHONY: run stack test lint types coverage unit endurance mutations soak bench lock sample clean system-packages
+.PHONY: run stack test lint types coverage unit endurance mutations soak bench scale lock sample clean system-packages
 
 run: $(VENV)/.run
 	$(BIN)/feedd demo
@@ -26,6 +26,7 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/mypy deploy/grafana/dashboards.py deploy/stack
+	$(BIN)/mypy examples
 
 coverage: $(VENV)/.dev
 	$(BIN)/python -m tests.core_coverage
@@ -44,6 +45,9 @@ soak: $(VENV)/.dev
 
 mutations: $(VENV)/.dev
 	$(BIN)/python -m tests.binance.mutations --frames 1000000
+
+scale: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks.scale
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks

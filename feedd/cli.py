@@ -11,16 +11,22 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import uvloop
 
 from feedd import __version__, logs
+from feedd.client.address import Address
 from feedd.daemon import Daemon, log_findings
 from feedd.demo import run_demo
+from feedd.drill import NotDrillableError, drill, listing, named
 from feedd.errors import FeeddError, SettingsError
 from feedd.exchange import ExchangeSettings, serve
-from feedd.settings import Settings, describe, load
+from feedd.outputs.webconfig import load_web_config
+from feedd.reach import by_settings, by_url
+from feedd.settings import LogFormat, LogLevel, Settings, describe, load
+from feedd.stage import stage
 from feedd.status import show_status
 from feedd.verbs import VERBS, carry_out
 from feedd.watch import Configuration
@@ -42,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return WRONG_USAGE
     except (FeeddError, OSError) as error:
         print(f"feedd: {error}", file=sys.stderr)
-        return FAILED
+        return WRONG_USAGE if isinstance(error, NotDrillableError) else FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
 
     status = commands.add_parser("status", help="show what a running daemon knows")
-    status.add_argument("--url", default="http://127.0.0.1:9745", help="the daemon (default: %(default)s)")
+    _add_env_file(status)
+    _add_reach(status)
     status.add_argument("--json", action="store_true", help="as the daemon says it")
     status.add_argument("--watch", action="store_true", help="again every second, until interrupted")
     status.set_defaults(command=_status)
@@ -96,17 +103,41 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--timeout", type=float, default=5.0, help="seconds to wait for the daemon (default: %(default)s)"
         )
+        _add_reach(command)
         command.set_defaults(command=_carry_out, verb=verb)
 
     demo = commands.add_parser("demo", help="run the embedded exchange and a daemon on loopback")
     demo.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:9745", help="default: %(default)s")
     demo.add_argument("--exchange-port", type=int, default=9746, metavar="PORT", help="default: %(default)s")
     demo.set_defaults(command=_demo)
+
+    drilling = commands.add_parser("drill", help="break the exchange in every way, and see what comes of it")
+    drilling.add_argument(
+        "--against",
+        metavar="URL",
+        help="a running daemon that watches an embedded exchange (default: one of its own, on loopback)",
+    )
+    drilling.add_argument(
+        "--only", action="append", default=[], metavar="CASE", help="this case; may be given several times"
+    )
+    drilling.add_argument("--list", action="store_true", help="show the cases and do nothing")
+    drilling.add_argument("--log", action="store_true", help="show the log of the drill's own daemon as well")
+    drilling.set_defaults(command=_drill)
     return parser
 
 
 def _add_env_file(command: argparse.ArgumentParser) -> None:
     command.add_argument("--env-file", type=Path, metavar="FILE", help="settings, one KEY=value a line")
+
+
+def _add_reach(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--url", metavar="URL", help="the daemon (default: the env-file's, or http://127.0.0.1:9745)"
+    )
+    command.add_argument("--ca", type=Path, metavar="FILE", help="certificates to trust at an https URL")
+    command.add_argument(
+        "--credentials", type=Path, metavar="FILE", help="holds user:password, or a bearer token"
+    )
 
 
 def _configuration(arguments: argparse.Namespace) -> Configuration:
@@ -138,6 +169,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     resolved, _ = _configuration(arguments).load()
+    if resolved.settings.web_config is not None:
+        load_web_config(resolved.settings.web_config)
     print("\n".join(describe(resolved)))
     for finding in (*resolved.warnings, *resolved.conflicts):
         print(f"warning: {finding}", file=sys.stderr)
@@ -146,21 +179,28 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _status(arguments: argparse.Namespace) -> int:
     try:
-        return asyncio.run(show_status(arguments.url, as_json=arguments.json, watch=arguments.watch))
+        return asyncio.run(show_status(_reach(arguments), as_json=arguments.json, watch=arguments.watch))
     except KeyboardInterrupt:
         return FINE
 
 
 def _carry_out(arguments: argparse.Namespace) -> int:
-    path: Path = arguments.env_file
     try:
-        listen = load(path, os.environ, {}).settings.listen
-    except SettingsError:
-        # A halt must not fail because something else in the file is wrong.
-        listen = Settings().listen
-        print(f"feedd: {path} has mistakes; asking the daemon at {listen}", file=sys.stderr)
-    asyncio.run(carry_out(arguments.verb, path, f"http://{listen}", arguments.timeout, print))
+        daemon = _reach(arguments)
+    except SettingsError as error:
+        # A halt must not fail because something else is wrong.
+        daemon = by_settings(Settings(), None)
+        print(f"feedd: {error}\nfeedd: asking the daemon at {daemon}", file=sys.stderr)
+    asyncio.run(carry_out(arguments.verb, arguments.env_file, daemon, arguments.timeout, print))
     return FINE
+
+
+def _reach(arguments: argparse.Namespace) -> Address:
+    if arguments.url is not None:
+        return by_url(arguments.url, arguments.ca, arguments.credentials)
+    if arguments.env_file is None:
+        return by_settings(Settings(), arguments.credentials)
+    return by_settings(load(arguments.env_file, os.environ, {}).settings, arguments.credentials)
 
 
 def _exchange(arguments: argparse.Namespace) -> int:
@@ -184,6 +224,37 @@ def _demo(arguments: argparse.Namespace) -> int:
     async def work(stop: asyncio.Event) -> int:
         await run_demo(stop, print, arguments.listen, arguments.exchange_port)
         return FINE
+
+    return _until_signalled(work)
+
+
+def _drill(arguments: argparse.Namespace) -> int:
+    cases = named(arguments.only)
+    if arguments.list:
+        print("\n".join(listing(cases)))
+        return FINE
+    say = partial(print, flush=True)
+
+    async def drill_all() -> bool:
+        if arguments.against:
+            return await drill(arguments.against, cases, say)
+        if arguments.log:
+            logs.set_up(LogLevel.INFO, LogFormat.TEXT)
+        else:
+            logs.discard()
+        async with stage() as own:
+            return await drill(own.url, cases, say, env_file=own.env_file, stays=False)
+
+    async def work(stop: asyncio.Event) -> int:
+        drilling, told = asyncio.create_task(drill_all()), asyncio.create_task(stop.wait())
+        await asyncio.wait({drilling, told}, return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        if drilling.done():
+            return FINE if drilling.result() else FAILED
+        drilling.cancel()
+        await asyncio.wait({drilling})
+        print("feedd: the drill was stopped; what it broke is mended", file=sys.stderr)
+        return FAILED
 
     return _until_signalled(work)
 

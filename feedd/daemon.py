@@ -54,6 +54,8 @@ class Daemon:
         deliver: Deliver | None = None,
         configuration: Configuration | None = None,
         env_file: bytes = b"",
+        *,
+        deliver_backfill: Deliver | None = None,
     ) -> None:
         """Prepare a daemon.
 
@@ -62,6 +64,7 @@ class Daemon:
             deliver: called for every message that is handed on, besides the relay.
             configuration: where the settings come from; without an env-file they never change.
             env_file: the env-file's content that `settings` was resolved from.
+            deliver_backfill: called for every message that was missed and fetched later.
         """
         self.desk = Desk(settings, time.monotonic(), time.time())
         attendance = Attendance(self.desk)
@@ -69,6 +72,8 @@ class Daemon:
         self._relay = Relay(self.desk, attendance)
         self._web = Web(self.desk, attendance, self._gate_events, self._relay)
         self._deliver = self._relay.deliver if deliver is None else _to_both(self._relay.deliver, deliver)
+        relayed = self._relay.deliver_backfill
+        self._deliver_backfill = relayed if deliver_backfill is None else _to_both(relayed, deliver_backfill)
         self._watch: EnvFileWatch | None = None
         if configuration is not None and configuration.path is not None:
             self._watch = EnvFileWatch(configuration, configuration.path, env_file)
@@ -82,7 +87,15 @@ class Daemon:
         async with self._listen(), _http_client() as http, asyncio.TaskGroup() as tasks:
             self._log_start()
             self._pager = Pager(http, self.desk, self.desk.pager)
-            self._feeds = Feeds(self.desk, http, tasks, self._deliver, self._announce)
+            self._feeds = Feeds(
+                self.desk,
+                http,
+                tasks,
+                self._deliver,
+                self._announce,
+                deliver_backfill=self._deliver_backfill,
+                in_use=self._relay.is_heard,
+            )
             await self._feeds.follow(self.desk.settings)
             running = [
                 tasks.create_task(work, name=name) for name, work in self._work(self._feeds, self._pager)
@@ -103,6 +116,7 @@ class Daemon:
             self._watch.ask()
         else:
             log.warning("there is no env-file to read; it was not given at the start")
+            self.desk.last_reload_successful = self._web.reload()
             self._rearm()
             if self._feeds is not None:
                 self._feeds.tell()
@@ -121,7 +135,7 @@ class Daemon:
     async def _listen(self) -> AsyncIterator[None]:
         address = await self._web.start(self.desk.settings.listen)
         self._address().set_result(address)
-        log.info("listening", extra=fields(url=f"http://{address}"))
+        log.info("listening", extra=fields(url=f"{self._web.scheme}://{address}"))
         try:
             yield
         finally:
@@ -136,6 +150,7 @@ class Daemon:
             ("gate heartbeat", self._gate_events.run()),
             ("rhythm", feeds.keep_looking()),
             ("pager", pager.run()),
+            ("backfill", feeds.backfill.run()),
             (
                 "systemd",
                 keep_alive(self._notifier, lambda: self.desk.progress_at, lambda: status_line(self.desk)),
@@ -167,8 +182,12 @@ class Daemon:
     async def _follow_env_file(self, watch: EnvFileWatch, feeds: Feeds) -> None:
         async for verdict, was_asked in watch.verdicts():
             self._act_on_flags(verdict, watch, feeds)
+            web_config = self.desk.settings.web_config
             if verdict.apply is not None:
                 await self._reload(verdict.apply, watch, feeds)
+            # Certificates are renewed under the same name, so that a reload reads them in any case.
+            if (was_asked or web_config != self.desk.settings.web_config) and not self._web.reload():
+                self.desk.last_reload_successful = False
             if was_asked:
                 self._rearm()
                 feeds.tell()

@@ -6,8 +6,11 @@
     ├── UnavailableError     something feedd asked did not answer (the venue's REST side, another feedd)
     ├── UnknownSymbolError   the venue has no such symbol (sources.rest)
     ├── ConnectFailed        an attempt to connect failed (sources.realtime)
+    ├── UnusableAnswer       an answer about missed trades that is of no use (sources.backfill)
     ├── UnusableFile         a CSV file that can't be played (sources.csv_files)
     ├── NotConfirmedError    the daemon has not confirmed an operator's verb (verbs)
+    ├── FeedClosedError      a strategy waited for a feed that it has closed (client)
+    ├── UnreadableMessage    a message of feedd's that is none of Binance's (client)
     └── FaultError           a fault that the embedded exchange doesn't have (exchange)
 
 Anything else that escapes is a bug: it halts the symbol it hit under the reason `internal`.

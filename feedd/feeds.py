@@ -15,6 +15,7 @@ from feedd.binance.endpoints import endpoints
 from feedd.binance.streams import Stream, parse_stream
 from feedd.core.desk import Desk
 from feedd.settings import Settings
+from feedd.sources.backfill import Backfill
 from feedd.sources.intake import Announce, Deliver, Intake
 from feedd.sources.realtime import Feed, Upkeep
 from feedd.sources.rest import ClockKeeper, StatusKeeper, VenueStatus, VenueTime
@@ -92,6 +93,9 @@ class Feeds:
         deliver: Deliver,
         announce: Announce,
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        deliver_backfill: Deliver,
+        in_use: Callable[[str], bool],
     ) -> None:
         self._desk = desk
         self._http = http
@@ -99,6 +103,9 @@ class Feeds:
         self._deliver = deliver
         self._announce = announce
         self._monotonic = monotonic
+        self._deliver_backfill = deliver_backfill
+        self._in_use = in_use
+        self.backfill = Backfill(http, desk.connect_budget, monotonic)
         self._intakes: dict[str, Intake] = {}
         self._running: dict[Group, _Running] = {}
         self._clock_keeper: ClockKeeper | None = None
@@ -123,6 +130,7 @@ class Feeds:
                 self._begin(group, plan)
         venue = endpoints(settings.venue, settings.ws_urls, settings.rest_url)
         self._ask_venue(venue.rest_url if settings.realtime else "")
+        self.backfill.follow(venue.rest_url if settings.realtime and settings.backfill else "", self._intakes)
         self.tell()
 
     def tell(self) -> None:
@@ -149,6 +157,7 @@ class Feeds:
         """End every feed, each socket with a close frame."""
         await self._end(list(self._running))
         self._ask_venue("")
+        self.backfill.follow("", self._intakes)
         for intake in self._intakes.values():
             intake.stop()
 
@@ -160,7 +169,16 @@ class Feeds:
                 for intake in intakes:
                     intake.begin(plan.streams, measures_latency=True)
                 upkeep, budget = upkeep_for(self._desk.settings), self._desk.connect_budget
-                feed = Feed(self._http, plan.ws_urls, intakes, plan.streams, budget, upkeep)
+                feed = Feed(
+                    self._http,
+                    plan.ws_urls,
+                    intakes,
+                    plan.streams,
+                    budget,
+                    upkeep,
+                    in_use=self._in_use,
+                    outage_over=self._hurry,
+                )
             case Static():
                 (intake,) = intakes
                 intake.begin((), measures_latency=False)
@@ -170,10 +188,20 @@ class Feeds:
         task = self._tasks.create_task(feed.run(), name=f"feed {' '.join(group)}")
         self._running[group] = _Running(plan, feed, task)
 
+    def _hurry(self) -> None:
+        for running in self._running.values():
+            if isinstance(running.feed, Feed):
+                running.feed.hurry()
+
     def _intake(self, symbol: str) -> Intake:
         if symbol not in self._intakes:
             self._intakes[symbol] = Intake(
-                self._desk.sessions[symbol], self._deliver, self._announce, self._monotonic
+                self._desk.sessions[symbol],
+                self._deliver,
+                self._announce,
+                self._monotonic,
+                note_missing=self.backfill.note,
+                deliver_backfill=self._deliver_backfill,
             )
         return self._intakes[symbol]
 

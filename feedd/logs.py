@@ -34,6 +34,13 @@ def set_up(level: LogLevel, log_format: LogFormat, environ: Mapping[str, str] = 
     root.propagate = False
 
 
+def discard() -> None:
+    """Log nothing: for a daemon that is there to be broken."""
+    root = logging.getLogger("feedd")
+    root.handlers[:] = [logging.NullHandler()]
+    root.propagate = False
+
+
 class _Formatter(logging.Formatter):
     def __init__(self, log_format: LogFormat, for_journal: bool) -> None:
         super().__init__()

@@ -86,6 +86,21 @@ class InvalidReason(StrEnum):
     UNKNOWN_EVENT = "unknown_event"
 
 
+class Rejection(StrEnum):
+    """Why a connection or a request at the daemon's own HTTP side was turned away."""
+
+    UNAUTHORIZED = "unauthorized"
+    BUSY = "busy"
+    """Too many passwords wait to be checked."""
+    MALFORMED = "malformed"
+    """What it said is no HTTP, or beyond the bounds of size."""
+    FLOOD = "flood"
+    """Too many connections: the one that had waited longest went."""
+    TLS = "tls"
+    STALLED = "stalled"
+    """It did not read its answer."""
+
+
 class ConsumerDisconnect(StrEnum):
     """Why a consumer of the daemon's own HTTP side was let go."""
 

@@ -345,6 +345,9 @@ def _warnings(settings: Settings, values: Iterable[_Value]) -> Iterator[str]:
         yield "FLAG_REALTIME is off: static CSV data, not production; no price here is the market's"
         if settings.csv_path is None:
             yield "FEEDD_CSV_PATH is not set: only the sample that feedd ships (SPY, QQQ) can be played"
+    data_host = settings.venue is Venue.BINANCE_SPOT_DATA and settings.rest_url is None
+    if settings.backfill and data_host and "trade" in settings.streams:
+        yield "FEEDD_BACKFILL: the public data host has no single trades of the past: missed ones stay lost"
     for item in filter(_is_halt, values):
         given = item.given
         clear = given.text.lower() in CLEAR_YES

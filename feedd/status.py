@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from feedd.client.address import Address
 from feedd.errors import UnavailableError
 
 WATCH_SECONDS = 1.0
@@ -18,11 +19,11 @@ _CLEAR_SCREEN = "\x1b[H\x1b[2J"
 _HEADINGS = ("SYMBOL", "GATE", "AGE", "FEED", "MESSAGES", "MISSED", "P50", "P99", "HALTS", "WHY")
 
 
-async def show_status(url: str, *, as_json: bool, watch: bool) -> int:
+async def show_status(daemon: Address, *, as_json: bool, watch: bool) -> int:
     """Print the status once, or every second. Returns 0. Raises UnavailableError when no daemon answers."""
     async with aiohttp.ClientSession(timeout=_TIMEOUT) as http:
         while True:
-            body = await _fetch(http, url)
+            body = await fetch_status(http, daemon)
             text = body.decode() if as_json else render(orjson.loads(body))
             if watch and sys.stdout.isatty():
                 text = _CLEAR_SCREEN + text
@@ -32,13 +33,24 @@ async def show_status(url: str, *, as_json: bool, watch: bool) -> int:
             await asyncio.sleep(WATCH_SECONDS)
 
 
-async def _fetch(http: aiohttp.ClientSession, url: str) -> bytes:
+async def fetch_status(http: aiohttp.ClientSession, daemon: Address) -> bytes:
+    """Return what `/status` says. Raises UnavailableError, which says why there is nothing."""
     try:
-        async with http.get(f"{url.rstrip('/')}/status") as response:
+        async with http.get(daemon.at("status"), headers=daemon.headers, ssl=daemon.tls) as response:
             response.raise_for_status()
             return await response.read()
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise UnavailableError(f"no daemon answers at {url}: {str(error) or type(error).__name__}") from error
+        raise UnavailableError(f"no daemon answers at {daemon}: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    match error:
+        case aiohttp.ClientResponseError(status=401):
+            return "401, it wants credentials (--credentials)"
+        case aiohttp.ServerFingerprintMismatch():
+            return "it shows another certificate than its web config's (reload it after a renewal)"
+        case _:
+            return str(error) or type(error).__name__
 
 
 def render(status: dict[str, Any]) -> str:

@@ -19,9 +19,11 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
+from feedd.client.address import Address
 from feedd.envfile import KILL_SWITCH_KEY, edit_flag
-from feedd.errors import FeeddError
+from feedd.errors import FeeddError, UnavailableError
 from feedd.settings import read_env_file
+from feedd.status import fetch_status
 
 ASK_EVERY_SECONDS: Final = 0.05
 
@@ -88,8 +90,10 @@ VERBS: Final = (
 )
 
 
-async def carry_out(verb: Verb, env_file: Path, url: str, timeout: float, say: Callable[[str], None]) -> None:
-    """Set the verb's flag and wait for the daemon at `url`.
+async def carry_out(
+    verb: Verb, env_file: Path, daemon: Address, timeout: float, say: Callable[[str], None]
+) -> None:
+    """Set the verb's flag and wait for the daemon.
 
     Raises:
         SettingsError: the env-file can't be read.
@@ -102,24 +106,22 @@ async def carry_out(verb: Verb, env_file: Path, url: str, timeout: float, say: C
     lacking: str | None = "no answer"
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout)) as http:
         while time.monotonic() - began < timeout:
-            lacking = await _ask(http, verb, url)
+            lacking = await _ask(http, verb, daemon)
             if lacking is None:
-                say(f"confirmed by the daemon at {url} after {time.monotonic() - began:.1f} s")
+                say(f"confirmed by the daemon at {daemon} after {time.monotonic() - began:.1f} s")
                 return
             await asyncio.sleep(ASK_EVERY_SECONDS)
     flag = f"{verb.key}={verb.value}"
     raise NotConfirmedError(
-        f"{flag} is set, but the daemon at {url} has not confirmed in {timeout:g} s: {lacking}"
+        f"{flag} is set, but the daemon at {daemon} has not confirmed in {timeout:g} s: {lacking}"
     )
 
 
-async def _ask(http: aiohttp.ClientSession, verb: Verb, url: str) -> str | None:
+async def _ask(http: aiohttp.ClientSession, verb: Verb, daemon: Address) -> str | None:
     try:
-        async with http.get(f"{url}/status") as response:
-            response.raise_for_status()
-            return verb.lacking(orjson.loads(await response.read()))
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        return f"no daemon answers ({str(error) or type(error).__name__})"
+        return verb.lacking(orjson.loads(await fetch_status(http, daemon)))
+    except (UnavailableError, ValueError) as error:
+        return str(error)
 
 
 def set_flag(env_file: Path, key: str, value: str) -> None:

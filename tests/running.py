@@ -158,16 +158,20 @@ class Running:
             while not condition(self):  # noqa: ASYNC110  # counts change with every message; there is no event
                 await asyncio.sleep(0.005)
 
-    async def until_open(self, *symbols: str) -> None:
+    async def until_open(self, *symbols: str, timeout: float = 10.0) -> None:
         """Wait until the gates of these symbols (all of them if none is named) are open."""
         names = symbols or tuple(self.daemon.desk.sessions)
-        await self.until(lambda running: not any(running.session(name).gate.halted for name in names))
+        await self.until(
+            lambda running: not any(running.session(name).gate.halted for name in names), timeout
+        )
 
 
 @asynccontextmanager
-async def running(settings: Settings, deliver: Deliver | None = None) -> AsyncIterator[Running]:
+async def running(
+    settings: Settings, deliver: Deliver | None = None, deliver_backfill: Deliver | None = None
+) -> AsyncIterator[Running]:
     """Run a daemon with these settings."""
-    async with _running(Daemon(settings, deliver)) as feedd:
+    async with _running(Daemon(settings, deliver, deliver_backfill=deliver_backfill)) as feedd:
         yield feedd
 
 

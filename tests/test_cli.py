@@ -228,7 +228,7 @@ def test_demo_has_three_symbols_live_and_status_shows_them() -> None:
             demo.read_until('event="trading open"')
         outcome = feedd("status", "--url", url)
         assert outcome.returncode == 0
-        assert len(re.findall(r"^(BTC|ETH|SOL)USDT +open .* yes ", outcome.stdout, re.MULTILINE)) == 3
+        assert len(re.findall(r"^(BTC|ETH|SOL)USDT +open .* live ", outcome.stdout, re.MULTILINE)) == 3
         as_json = feedd("status", "--url", url, "--json")
         assert as_json.stdout.startswith('{"version"')
         assert demo.stop(signal.SIGINT) == 0

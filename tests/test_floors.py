@@ -17,13 +17,21 @@ FLOORS = (
     ({"core"},),
     ({"sources"}, {"outputs"}),
     ({"daemon", "feeds", "watch"},),
-    ({"cli", "__main__", "demo", "status", "verbs"},),
+    ({"cli", "__main__", "demo", "reach", "stage", "status", "verbs"},),
 )
 """From the ground up, the rooms of each floor. Files of one room may import each other, two rooms may not."""
 ROOMS = {name: (floor, room) for floor, rooms in enumerate(FLOORS) for room in rooms for name in room}
-APART = {"exchange": {"errors", "model", "binance.requests"}, "client": {"errors"}}
+APART = {
+    "exchange": {"errors", "model", "binance.requests"},
+    "drill": {"errors", "model"},
+    "client": {"errors"},
+}
 """What stands beside the house, and all that it may import of it: whole rooms, or single files."""
-VISITORS = {"exchange": {"cli", "demo"}, "client": {"cli", "demo", "status", "verbs"}}
+VISITORS = {
+    "exchange": {"cli", "demo", "stage"},
+    "drill": {"cli"},
+    "client": {"cli", "demo", "reach", "status", "verbs"},
+}
 """Who may import what stands apart."""
 
 PURE = FLOORS[0][0] - {"logs"} | {"binance", "core"}

@@ -723,6 +723,21 @@ def test_static_source_is_warned_of(text: str, warnings: tuple[str, ...]) -> Non
     assert resolved(text).warnings == warnings
 
 
+@pytest.mark.parametrize(
+    ("text", "is_warned_of"),
+    [
+        ("FEEDD_BACKFILL=1\nFEEDD_VENUE=binance-spot-data\n", True),
+        ("FEEDD_VENUE=binance-spot-data\n", False),
+        ("FEEDD_BACKFILL=1\n", False),
+        ("FEEDD_BACKFILL=1\nFEEDD_VENUE=binance-spot-data\nFEEDD_STREAMS=aggTrade,kline_1s\n", False),
+        ("FEEDD_BACKFILL=1\nFEEDD_VENUE=binance-spot-data\nFEEDD_REST_URL=https://proxy\n", False),
+    ],
+)
+def test_backfill_where_the_venue_has_no_old_trades_is_warned_of(text: str, is_warned_of: bool) -> None:
+    warnings = resolved("FLAG_REALTIME=1\n" + text).warnings
+    assert any("FEEDD_BACKFILL" in warning for warning in warnings) is is_warned_of
+
+
 def test_load_reads_the_file(tmp_path: Path) -> None:
     path = tmp_path / "feedd.env"
     path.write_bytes(FULL.encode())

@@ -13,6 +13,7 @@ from feedd.errors import UnavailableError
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.outputs.moment import Moment
 from feedd.outputs.views import status
+from feedd.reach import by_url
 from feedd.settings import Settings
 from feedd.status import render, show_status
 from tests.running import SYMBOLS, running, settings_for
@@ -60,17 +61,17 @@ async def test_running_daemon_is_shown(capsys: pytest.CaptureFixture[str]) -> No
         running(settings_for(exchange)) as feedd,
     ):
         await feedd.until_open()
-        assert await show_status(feedd.url, as_json=False, watch=False) == 0
+        assert await show_status(by_url(feedd.url, None, None), as_json=False, watch=False) == 0
     printed = capsys.readouterr().out
     assert printed.count(" open ") == printed.count(" live ") == len(SYMBOLS)
 
 
 async def test_address_where_no_daemon_answers_is_named() -> None:
     with pytest.raises(UnavailableError, match=r"no daemon answers at http://127\.0\.0\.1:9"):
-        await show_status("http://127.0.0.1:9", as_json=False, watch=False)
+        await show_status(by_url("http://127.0.0.1:9", None, None), as_json=False, watch=False)
 
 
 async def test_address_of_something_else_is_named() -> None:
     async with Exchange(ExchangeSettings()) as exchange, aiohttp.ClientSession():
         with pytest.raises(UnavailableError, match="404"):
-            await show_status(exchange.rest_url, as_json=True, watch=False)
+            await show_status(by_url(exchange.rest_url, None, None), as_json=True, watch=False)

@@ -490,11 +490,13 @@ OVERVIEW: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 steps=((1, AMBER),),
             ),
             Panel(
-                "Gaps and repetitions",
-                "Holes in the ids, and messages that came again and were not handed on.",
+                "Gaps, repetitions, backfill",
+                "Holes in the ids, messages that came again and were not handed on, and missed ones that "
+                "were fetched later.",
                 (
                     Query(gained("feedd_gaps_total", FEED, "symbol"), "{{symbol}} gaps"),
                     Query(gained("feedd_duplicate_messages_total", FEED, "symbol"), "{{symbol}} repeated"),
+                    Query(gained("feedd_backfilled_messages_total", FEED, "symbol"), "{{symbol}} backfilled"),
                 ),
                 alert="FeeddMessagesLost",
                 custom=BARS,

@@ -47,6 +47,11 @@ class Kind(Enum):
         self.event_names = event_names
         self.counts_loss = counts_loss
 
+    @property
+    def has_history(self) -> bool:
+        """Tell whether messages that were missed can be fetched by their ids (rest-api.md)."""
+        return self in (Kind.TRADE, Kind.AGG_TRADE)
+
 
 _KINDS = {
     "trade": Kind.TRADE,

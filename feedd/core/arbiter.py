@@ -19,6 +19,7 @@ from feedd.core.session import Lane
 HOLD_SECONDS: Final = 0.25
 HELD_MAX: Final = 10_000
 """Per stream. Beyond it the oldest goes on, and a hole before it is counted."""
+BEHIND_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class _Merge:
     """How far each connection has come."""
     joining: set[Link] = field(default_factory=set)
     """Connections whose first message has not gone on yet."""
+    behind_since: float | None = None
+    """Since when no connection brings anything but what seems to have been seen before."""
 
 
 class Arbiter:
@@ -54,17 +57,20 @@ class Arbiter:
         self._waiting: dict[str, _Merge] = {}
         """Those that hold something back."""
         self._links: list[Link] = []
-        self._resets = self._count_resets()
 
     def opened(self, link: Link) -> None:
         """Another connection delivers from now on; from the second on, messages must pass through here."""
         self._links.append(link)
         if len(self._links) == 1:
+            self.settled()
             return
-        for lane in self._lanes.values():
+        for lane, merge in zip(self._lanes.values(), self._merges.values(), strict=True):
             lane.sequence.overlapping = True
-        for merge in self._merges.values():
             merge.joining.add(link)
+            merge.behind_since = None
+            if lane.sequence.newest is not None:
+                # Alone until now, the other one has brought all that there was.
+                merge.reached[self._links[0]] = lane.sequence.newest
 
     def closed(self, link: Link) -> None:
         """A connection has ended: nothing that only it could bring is waited for."""
@@ -89,7 +95,8 @@ class Arbiter:
         lane, merge = self._lanes[frame.stream], self._merges[frame.stream]
         held = Held(lane, frame, raw, now, link, lane.sequence.position(frame.data))
         merge.reached[link] = held.position
-        if not self._waits(merge, held, now):
+        is_next = not merge.held or held.position < merge.held[0].position
+        if is_next and not self._waits(merge, held, now):
             merge.joining.discard(link)
             return True
         insort(merge.held, held, key=_position)
@@ -108,14 +115,22 @@ class Arbiter:
                 return first
         return None
 
-    def look(self) -> None:
-        """Where a stream's ids began anew, take those that can't show it by themselves as new, too."""
-        resets = self._count_resets()
-        if resets != self._resets:
-            self._resets = resets
-            for lane in self._lanes.values():
-                if not lane.stream.kind.counts_loss:
-                    lane.sequence.forget()
+    def look(self, now: float) -> None:
+        """Find streams whose ids have begun anew and can't show it by themselves: take the next as the first.
+
+        Copies lag, but not for long: where both connections stay behind what has gone on, the ids
+        are others.
+        """
+        for lane, merge in zip(self._lanes.values(), self._merges.values(), strict=True):
+            newest = None if lane.stream.kind.counts_loss else lane.sequence.newest
+            if newest is None or any(reached >= newest for reached in merge.reached.values()):
+                merge.behind_since = None
+            elif merge.behind_since is None:
+                merge.behind_since = now
+            elif now - merge.behind_since >= BEHIND_SECONDS:
+                merge.behind_since = None
+                merge.reached.clear()
+                lane.sequence.forget()
 
     def _waits(self, merge: _Merge, held: Held, now: float) -> bool:
         if now - held.read_at >= HOLD_SECONDS:
@@ -127,9 +142,6 @@ class Arbiter:
             return False
         # These ids skip, so only the other connection's progress tells what was missing between.
         return any(reached is not None and reached < held.position for reached in others)
-
-    def _count_resets(self) -> int:
-        return sum(lane.sequence.resets for lane in self._lanes.values() if lane.stream.kind.counts_loss)
 
 
 def _position(held: Held) -> int:

@@ -17,7 +17,9 @@ HEALTHY_AFTER_SECONDS: Final = 10.0
 REFUSED_BY_RULE_SECONDS: Final = 60.0
 """A blocked region, a wrong host or path don't heal within seconds; asking on gets an address banned."""
 
-_BY_RULE: Final = frozenset({ConnectFailure.HTTP_403, ConnectFailure.HTTP_404, ConnectFailure.HTTP_451})
+REFUSED_BY_RULE: Final = frozenset(
+    {ConnectFailure.HTTP_403, ConnectFailure.HTTP_404, ConnectFailure.HTTP_451}
+)
 
 
 class Backoff:
@@ -43,7 +45,7 @@ class Backoff:
         ceiling = min(self._longest, self._first * 2.0 ** min(self._attempts, 64))
         self._attempts += 1
         delay = ceiling * (0.5 + chance / 2.0)
-        if failure in _BY_RULE:
+        if failure in REFUSED_BY_RULE:
             delay = max(delay, REFUSED_BY_RULE_SECONDS * (1.0 + chance / 2.0))
         return max(delay, (retry_after or 0.0) * (1.0 + chance / 10.0))
 

@@ -4,6 +4,9 @@ Binance allows an address 300 attempts in five minutes (Binance spot docs, web-s
 Limits") and bans those that don't heed it. The budget is lower, so that a restart and other programs have
 their share. Its last quarter is a reserve: nothing planned may use it, and it is given out evenly over the
 five minutes, so that a storm of failures can't leave the process without any attempt until the next ones.
+
+When feed after feed fails, the exchange is out for all of them. Then one attempt a second finds out when it
+is back, and the budget is still there for everyone's return.
 """
 
 from __future__ import annotations
@@ -13,6 +16,9 @@ from typing import Final
 
 WINDOW_SECONDS: Final = 300.0
 RESERVE: Final = 0.25
+OUTAGE_AFTER: Final = 5
+"""So many feeds have failed, and none has delivered meanwhile: it is not them."""
+PROBE_PAUSE_SECONDS: Final = 1.0
 
 
 class ConnectBudget:
@@ -23,6 +29,21 @@ class ConnectBudget:
         self._window = window
         self._attempts: deque[float] = deque()
         self._held_until = 0.0
+        self._tried_at = 0.0
+        self._failing: set[str] = set()
+        self.outage_since: float | None = None
+        """Since when the exchange has been out for all; None while it isn't."""
+
+    def failed(self, feed: str, now: float) -> None:
+        """Note that a feed could not connect, or that its connection ended before it had delivered."""
+        self._failing.add(feed)
+        if self.outage_since is None and len(self._failing) >= OUTAGE_AFTER:
+            self.outage_since = now
+
+    def delivered(self) -> None:
+        """Note that a new connection delivers."""
+        self._failing.clear()
+        self.outage_since = None
 
     def take(self, now: float, *, is_planned: bool = False) -> float:
         """Take one attempt, if one is left. Returns 0 if so, else the seconds after which to ask again.
@@ -34,12 +55,15 @@ class ConnectBudget:
         wait = self._wait(now, is_planned)
         if wait == 0.0:
             self._attempts.append(now)
+            self._tried_at = now
         return wait
 
     def _wait(self, now: float, is_planned: bool) -> float:
         self._forget(now)
         if now < self._held_until:
             return self._held_until - now
+        if self.outage_since is not None and now < self._tried_at + PROBE_PAUSE_SECONDS:
+            return self._tried_at + PROBE_PAUSE_SECONDS - now
         reserve = int(self.limit * RESERVE)
         if len(self._attempts) < self.limit - reserve:
             return 0.0
@@ -51,6 +75,10 @@ class ConnectBudget:
     def hold(self, seconds: float, now: float) -> None:
         """Let nobody try for so many seconds: the exchange has asked for it."""
         self._held_until = max(self._held_until, now + seconds)
+
+    def hold_left(self, now: float) -> float:
+        """Return for how many more seconds nobody may try, because the exchange has asked for it."""
+        return max(0.0, self._held_until - now)
 
     def remaining(self, now: float) -> int:
         """Return how many attempts are left now; none while held back."""

@@ -10,7 +10,7 @@ from feedd.core.budget import ConnectBudget
 from feedd.core.histogram import Histogram
 from feedd.core.latency import VenueClock
 from feedd.core.session import Limits, Session
-from feedd.model import ConsumerDisconnect, Reason, Source
+from feedd.model import ConsumerDisconnect, Reason, Rejection, Source
 from feedd.settings import Settings
 
 LOOP_LAG_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -49,6 +49,8 @@ class Desk:
         self.last_reload_successful = True
         self.last_reload_success_at = now
         self.consumers = Consumers()
+        self.rejections = dict.fromkeys(Rejection, 0)
+        """Connections and requests turned away at the HTTP side."""
         self.pager = PagerCounts()
         self.event_loop_lag = Histogram(LOOP_LAG_BOUNDS)
         self.connect_budget = ConnectBudget(settings.connect_budget)
@@ -67,7 +69,7 @@ class Desk:
             symbol: known.get(symbol) or self._session(symbol, now) for symbol in settings.symbols
         }
         for symbol, session in self.sessions.items():
-            session.follow(self._limits(symbol), now)
+            session.follow(self.limits(symbol), now)
         self.set_kill_switch(settings.trading_halted, now)
         self.set_flags_unreadable(self.flags_unreadable, now)
 
@@ -116,9 +118,10 @@ class Desk:
         return tuple(parse_stream(name) for name in self.settings.streams)
 
     def _session(self, symbol: str, now: float) -> Session:
-        return Session(symbol, self.streams(), self._limits(symbol), self.clock, now)
+        return Session(symbol, self.streams(), self.limits(symbol), self.clock, now)
 
-    def _limits(self, symbol: str) -> Limits:
+    def limits(self, symbol: str) -> Limits:
+        """Return the thresholds that the settings have for a symbol."""
         settings = self.settings
         return Limits(
             stale_after=settings.stale_after(symbol),

@@ -170,13 +170,13 @@ class Links:
     def _replaced(
         self, link: Link, other: Link, now: float, caught_up: bool
     ) -> tuple[Link, DisconnectReason] | None:
-        if link.leaving is None or not caught_up or not _has_overlapped(other, now):
+        if link.leaving is None or not caught_up or not _stands_in(other, link, now):
             return None
         return link, link.leaving
 
     def _frozen(self, link: Link, other: Link, now: float) -> tuple[Link, DisconnectReason] | None:
-        if other.last_at is None or other.last_at <= link.heard_at:
-            link.alone_since = None
+        if other.last_at is None or other.last_at <= link.heard_at + self.grace:
+            link.alone_since = None  # the last words of both may be copies of one message
         elif link.alone_since is None or link.heard_at > link.alone_since:
             link.alone_since = now
         if link.alone_since is None or now - link.alone_since < self.grace:
@@ -194,9 +194,12 @@ class Links:
         if self.wanted == LINKS_MAX or elder.heard_at <= younger.opened_at:
             return None
         # The elder was only quiet. The younger has the longer life before it.
-        done = caught_up and _has_overlapped(younger, now)
+        done = caught_up and _stands_in(younger, elder, now)
         return (elder, DisconnectReason.ROTATION) if done else None
 
 
-def _has_overlapped(link: Link, now: float) -> bool:
-    return link.first_at is not None and now - link.first_at >= OVERLAP_SECONDS
+def _stands_in(link: Link, other: Link, now: float) -> bool:
+    """Tell whether a connection delivers all that the other one does."""
+    if link.first_at is None or now - link.first_at < OVERLAP_SECONDS:
+        return False
+    return link.heard_at >= other.heard_at - OVERLAP_SECONDS

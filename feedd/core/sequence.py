@@ -29,19 +29,23 @@ from feedd.binance.payloads import (
     WindowTicker,
 )
 from feedd.binance.streams import Kind
+from feedd.core.missing import Missing
 
-HOLES_REMEMBERED: Final = 64
 IDENTITIES_REMEMBERED: Final = 64
 EVENT_TIMES_REMEMBERED: Final = 8
 """Messages without an id come about once a second; a venue's clock set back by more than this is a reset."""
+LOWER_IN_ORDER: Final = 8
+"""So many unseen lower identities in rising order are no stragglers: one far too high came before them."""
 COPY_LAG_MS: Final = 1000
 """A lower id is a lagging copy unless its event is later than the newest by more than this."""
+SERVERS_DIFFER_MS: Final = 100
+"""By this much two servers of the exchange may date the same event differently."""
 
 
 class Sequence(ABC):
     """The state of one stream of one symbol. Counts are plain numbers for whoever exports them."""
 
-    __slots__ = ("copies", "duplicates", "gaps", "missed", "overlapping", "resets")
+    __slots__ = ("copies", "duplicates", "gaps", "missing", "overlapping", "resets")
 
     def __init__(self) -> None:
         self.overlapping = False
@@ -50,9 +54,14 @@ class Sequence(ABC):
         """Repetitions while overlapping, and `duplicates`, those that nothing explains."""
         self.duplicates = 0
         self.gaps = 0
-        """Holes in the ids, and `missed`, the ids that were in them."""
-        self.missed = 0
+        """Holes in the ids, and `missing`, what became of the ids that were in them."""
+        self.missing = Missing()
         self.resets = 0
+
+    @property
+    def missed(self) -> int:
+        """Return how many ids were skipped, less those that were backfilled or still may be."""
+        return self.missing.lost
 
     @abstractmethod
     def admit(self, payload: Any) -> bool:
@@ -61,6 +70,11 @@ class Sequence(ABC):
     @abstractmethod
     def position(self, payload: Any) -> int:
         """Return the number that orders the message in its stream."""
+
+    @property
+    @abstractmethod
+    def newest(self) -> int | None:
+        """The highest position so far; None before the first message."""
 
     @abstractmethod
     def forget(self) -> None:
@@ -81,33 +95,41 @@ class Sequence(ABC):
 class _Consecutive(Sequence):
     """Ids without holes. A message spans the ids from `first` to `last`."""
 
-    __slots__ = ("_holes", "_last_time", "_next", "_start", "_start_time")
+    __slots__ = ("_last_time", "_next", "_start", "_start_time")
 
     def __init__(self) -> None:
         super().__init__()
         self._next: int | None = None
         self._last_time = 0
         self._start = self._start_time = 0
-        self._holes: deque[tuple[int, int]] = deque(maxlen=HOLES_REMEMBERED)
 
     def forget(self) -> None:
         self._next = None
-        self._holes.clear()
+        self.missing.begin_anew("the feed began anew")
+
+    @property
+    def newest(self) -> int | None:
+        return None if self._next is None else self._next - 1
 
     def is_ahead(self, payload: Any) -> bool:
-        return self._next is not None and self.position(payload) > self._next
+        if self._next is None or self.position(payload) <= self._next:
+            return False
+        return not self._is_of_before(payload.event_time)
 
     def _irregular(self, first: int, last: int, event_time: int) -> bool:
         if self._next is None:
             self._start, self._start_time = first, event_time
         elif last >= self._next:
+            if self._is_of_before(event_time):
+                return self._repeated()
             if first > self._next:
-                self._note_hole(self._next, first - 1)
+                self.gaps += 1
+                self.missing.skipped(self._next, first - 1)
         elif self._begins_anew(first, event_time):
             self.resets += 1
-            self._holes.clear()
+            self.missing.begin_anew("the ids began anew")
             self._start, self._start_time = first, event_time
-        elif self._fills_hole(first, last):
+        elif self.missing.came(first, last):
             return True
         else:
             return self._repeated()
@@ -122,20 +144,9 @@ class _Consecutive(Sequence):
         is_old = first < self._start and self._last_time > self._start_time + COPY_LAG_MS
         return event_time > self._last_time + (0 if is_old else COPY_LAG_MS)
 
-    def _note_hole(self, first: int, last: int) -> None:
-        self.gaps += 1
-        self.missed += last - first + 1
-        self._holes.append((first, last))
-
-    def _fills_hole(self, first: int, last: int) -> bool:
-        for hole in self._holes:
-            if hole[0] <= first and last <= hole[1]:
-                self._holes.remove(hole)
-                self._holes.extend(
-                    part for part in ((hole[0], first - 1), (last + 1, hole[1])) if part[0] <= part[1]
-                )
-                return True
-        return False
+    def _is_of_before(self, event_time: int) -> bool:
+        """Tell whether it is a copy that lags behind a new beginning: its higher id is of the old ones."""
+        return self.overlapping and self.resets > 0 and event_time < self._start_time - SERVERS_DIFFER_MS
 
 
 class TradeSequence(_Consecutive):
@@ -189,23 +200,38 @@ class DepthSequence(_Consecutive):
 class _Rising(Sequence):
     """Identities that rise, and of which a few are remembered to tell a repetition from a new beginning."""
 
-    __slots__ = ("_last", "_recent")
+    __slots__ = ("_last", "_lower", "_lower_in_order", "_recent")
 
     def __init__(self, remembered: int) -> None:
         super().__init__()
         self._last = -1
+        self._lower = -1
+        self._lower_in_order = 0
         self._recent: deque[int] = deque(maxlen=remembered)
 
     def forget(self) -> None:
         self._last = -1
         self._recent.clear()
 
+    @property
+    def newest(self) -> int | None:
+        return self._last if self._recent else None
+
+    def _keeps_rising(self, identity: int) -> bool:
+        """Tell whether lower identities rise on and on: then the newest one was the one that is wrong."""
+        if identity in self._recent:
+            return False
+        self._lower_in_order = self._lower_in_order + 1 if identity > self._lower else 0
+        self._lower = identity
+        return self._lower_in_order >= LOWER_IN_ORDER
+
     def _admit(self, identity: int) -> bool:
         if identity <= self._last:
-            if self.overlapping or identity >= self._recent[0]:
+            if self.overlapping or (identity >= self._recent[0] and not self._keeps_rising(identity)):
                 return self._repeated()
             self.resets += 1
             self._recent.clear()
+            self._lower, self._lower_in_order = -1, 0
         self._last = identity
         self._recent.append(identity)
         return True

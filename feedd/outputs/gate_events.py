@@ -45,7 +45,7 @@ class GateEvents:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             now = self._now()
-            self._tell(lambda _, now=now: heartbeat_event(now))  # type: ignore[misc]  # now is a Moment
+            self._tell(lambda _, now=now: heartbeat_event(self._desk, now))  # type: ignore[misc]  # now is a Moment
 
     async def serve(self, request: web.Request, allow_static: bool) -> Socket:
         """Serve one listener until it goes."""

@@ -24,7 +24,15 @@ from feedd.core.desk import Desk
 from feedd.core.gate import GATED, Gate
 from feedd.core.histogram import Histogram
 from feedd.core.session import Lane, Session
-from feedd.model import ConnectFailure, ConsumerDisconnect, DisconnectReason, InvalidReason, Reason, Source
+from feedd.model import (
+    ConnectFailure,
+    ConsumerDisconnect,
+    DisconnectReason,
+    InvalidReason,
+    Reason,
+    Rejection,
+    Source,
+)
 from feedd.outputs.moment import Moment
 
 LINES_IN_A_PIECE: Final = 500
@@ -128,6 +136,9 @@ CONSUMER_DROPPED = _counter(
     "feedd_consumer_messages_dropped_total", "Messages that consumers were let go without having been sent."
 )
 CONSUMER_DISCONNECTS = _counter("feedd_consumer_disconnects_total", "Consumers gone, by reason.")
+HTTP_REJECTIONS = _counter(
+    "feedd_http_rejections_total", "Connections and requests turned away at feedd's own HTTP side, by reason."
+)
 PAGER_POSTS = _counter("feedd_pager_posts_total", "Posts of halts that Alertmanager has taken.")
 PAGER_FAILURES = _counter("feedd_pager_failures_total", "Posts of halts that Alertmanager has not taken.")
 LOOP_LAG = _histogram("feedd_event_loop_lag_seconds", "How late the event loop runs what was due.")
@@ -163,7 +174,8 @@ USUAL_GAP = _gauge(
 MUTES = _counter(
     "feedd_stream_mutes_total", "How often the stream went mute while others of its symbol spoke."
 )
-MISSED = _counter("feedd_missed_messages_total", "Ids that were in the holes.")
+MISSED = _counter("feedd_missed_messages_total", "Ids that were in the holes, less what was backfilled.")
+BACKFILLED = _counter("feedd_backfilled_messages_total", "Messages that were missed and fetched later.")
 CONNECTS = _counter("feedd_connects_total", "Handshakes that succeeded.")
 CONNECT_FAILURES = _counter("feedd_connect_failures_total", "Attempts to connect that failed, by reason.")
 DISCONNECTS = _counter("feedd_disconnects_total", "Open connections that ended, by reason.")
@@ -193,6 +205,12 @@ HALTS = _counter(
 _GAPLESS_ONLY = (GAPS, MISSED)
 
 
+def _has(lane: Lane, family: Family) -> bool:
+    if family is BACKFILLED:
+        return lane.stream.kind.has_history
+    return family not in _GAPLESS_ONLY or lane.stream.kind.counts_loss
+
+
 def _of_process(desk: Desk) -> Iterator[tuple[Family, list[Row]]]:
     consumers, clock = desk.consumers, desk.clock
     yield BUILD_INFO, [_sample(BUILD_INFO, f'version="{__version__}"', lambda _: 1)]
@@ -219,6 +237,7 @@ def _of_process(desk: Desk) -> Iterator[tuple[Family, list[Row]]]:
         CONSUMER_DISCONNECTS,
         _by_reason(CONSUMER_DISCONNECTS, "", consumers.disconnects, ConsumerDisconnect),
     )
+    yield HTTP_REJECTIONS, _by_reason(HTTP_REJECTIONS, "", desk.rejections, Rejection)
     yield PAGER_POSTS, [_sample(PAGER_POSTS, "", lambda _: desk.pager.posts)]
     yield PAGER_FAILURES, [_sample(PAGER_FAILURES, "", lambda _: desk.pager.failures)]
     yield LOOP_LAG, [HistogramSample(LOOP_LAG.name, "", desk.event_loop_lag)]
@@ -241,7 +260,7 @@ def _of_symbol(session: Session) -> Iterator[tuple[Family, list[Row]]]:
                     partial(read, lane),
                 )
                 for lane in session.lanes.values()
-                if family not in _GAPLESS_ONLY or lane.stream.kind.counts_loss
+                if _has(lane, family)
             ],
         )
     yield INVALID, _by_reason(INVALID, symbol, counts.invalid, InvalidReason)
@@ -272,6 +291,7 @@ _LANE_FAMILIES: Final[tuple[tuple[Family, Callable[[Lane, Moment], float]], ...]
     (USUAL_GAP, lambda lane, _: lane.rhythm.usual_gap or 0.0),
     (MUTES, lambda lane, _: lane.rhythm.mutes),
     (MISSED, lambda lane, _: lane.sequence.missed),
+    (BACKFILLED, lambda lane, _: lane.sequence.missing.backfilled),
 )
 
 

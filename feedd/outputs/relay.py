@@ -2,8 +2,9 @@
 
 It answers as Binance does (binance.requests), and passes on what the exchange has sent, byte for byte. What
 Binance doesn't have: `on_halt=close` ends a connection when a gate of its symbols closes, `allow=static` says
-that recorded data is wanted, and `name=` is what operators see. Without `allow=static` nobody ever gets a
-message that is not the market's.
+that recorded data is wanted, `backfill=1` that missed trades are wanted late (each in an envelope that marks
+it), and `name=` is what operators see. Without `allow=static` nobody ever gets a message that is not the
+market's.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from feedd.streamnames import is_stream_name
 
 log = logging.getLogger(__name__)
 
-PARAMETERS: Final = ("streams", "timeUnit", "on_halt", "allow", "name")
+PARAMETERS: Final = ("streams", "timeUnit", "on_halt", "allow", "backfill", "name")
 """All that a handshake's query may hold: a typo must not pass for a wish that is granted."""
 NAMES_LOGGED: Final = 50
 """Streams that are asked for and not held are logged once each, and no more than this many."""
@@ -52,6 +53,7 @@ class Listener:
     subscriber: Subscriber
     closes_on_halt: bool
     allows_static: bool
+    wants_backfill: bool
 
 
 class Relay:
@@ -61,6 +63,7 @@ class Relay:
         self._desk = desk
         self._attendance = attendance
         self._fanout = Fanout()
+        self._backfill = Fanout()
         self._listeners: dict[Consumer, Listener] = {}
         self._source = desk.source
         self._names_logged: set[str] = set()
@@ -72,6 +75,15 @@ class Relay:
         if self._desk.source is not self._source:
             self._follow_source()
         self._fanout.deliver(lane.wire_name, frame)
+
+    def deliver_backfill(self, lane: Lane, frame: bytes) -> None:
+        """Pass a message that was missed and fetched later on to those who want such."""
+        self._backfill.deliver(lane.wire_name, frame)
+
+    def is_heard(self, symbol: str) -> bool:
+        """Tell whether anybody listens to a stream of the symbol."""
+        prefix = f"{symbol.lower()}@"
+        return any(name.startswith(prefix) for name in self._fanout.names)
 
     def gate_changed(self, _: Session, change: GateChange) -> None:
         """Let go of those who don't want to listen to a halted symbol."""
@@ -87,18 +99,25 @@ class Relay:
 
     def stop(self) -> None:
         """Write what is owed, before everyone is let go."""
+        self._flush()
+
+    def _flush(self) -> None:
         self._fanout.flush()
+        self._backfill.flush()
 
     # --- one consumer
 
     async def serve(self, request: web.Request, allows_static: bool) -> Socket:
         """Serve one consumer until it goes."""
-        target, closes_on_halt = _target_of(request), _closes_on_halt(request)
+        target, closes_on_halt = _target_of(request), _has_wish(request, "on_halt", "close")
+        wants_backfill = _has_wish(request, "backfill", "1")
         self._refuse_static(allows_static)
         if closes_on_halt:
             self._refuse_halted(target.names)
         consumer = await self._attendance.admit(request)
-        listener = Listener(consumer, Subscriber(target.combined), closes_on_halt, allows_static)
+        listener = Listener(
+            consumer, Subscriber(target.combined), closes_on_halt, allows_static, wants_backfill
+        )
         consumer.streams = listener.subscriber.streams
         self._listeners[consumer] = listener
         try:
@@ -106,7 +125,8 @@ class Relay:
             await self._attendance.serve(consumer, partial(self._hear, listener))
         finally:
             del self._listeners[consumer]
-            self._fanout.tune(consumer, (), combined=False)
+            for fanout in (self._fanout, self._backfill):
+                fanout.tune(consumer, (), combined=False)
         return consumer.response
 
     def _begin(self, listener: Listener, target: Target) -> None:
@@ -119,7 +139,7 @@ class Relay:
             self._answer(listener, too_many_streams())
 
     def _hear(self, listener: Listener, text: bytes) -> None:
-        self._fanout.flush()  # what was put down for it is still due as it was wanted
+        self._flush()  # what was put down for it is still due as it was wanted
         try:
             request = parse_request(text)
             if request.method is Method.SUBSCRIBE and not self._holds_all(request.names):
@@ -139,6 +159,9 @@ class Relay:
     def _tune(self, listener: Listener) -> None:
         subscriber = listener.subscriber
         self._fanout.tune(listener.consumer, subscriber.streams, subscriber.combined)
+        if listener.wants_backfill:
+            # The envelope bears the mark, so these come in it whatever form the others have.
+            self._backfill.tune(listener.consumer, subscriber.streams, combined=True)
         self._end_if_halted(listener)
 
     # --- halts and static data
@@ -174,7 +197,7 @@ class Relay:
         if listener.closes_on_halt:
             halted = self._halted(listener.subscriber.streams)
             if halted:
-                self._fanout.flush()
+                self._flush()
                 listener.consumer.end(ConsumerDisconnect.HALT, halted)
 
     def _follow_source(self) -> None:
@@ -182,7 +205,7 @@ class Relay:
         if self._source is self._desk.source:
             return
         self._source = self._desk.source
-        self._fanout.flush()
+        self._flush()
         if self._source is Source.STATIC:
             for listener in self._listeners.values():
                 if not listener.allows_static:
@@ -228,8 +251,8 @@ def _target_of(request: web.Request) -> Target:
     return target
 
 
-def _closes_on_halt(request: web.Request) -> bool:
-    wish = request.query.get("on_halt")
-    if wish not in (None, "close"):
-        raise web.HTTPBadRequest(text=f"on_halt: expected close, found {wish!r}\n")
-    return wish == "close"
+def _has_wish(request: web.Request, key: str, value: str) -> bool:
+    wish = request.query.get(key)
+    if wish not in (None, value):
+        raise web.HTTPBadRequest(text=f"{key}: expected {value}, found {wish!r}\n")
+    return wish is not None

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from feedd import __version__
+from feedd.binance.endpoints import endpoints
 from feedd.core.desk import Desk
 from feedd.core.gate import GateChange
 from feedd.core.histogram import Histogram
@@ -75,9 +76,10 @@ def gate_event(
     }
 
 
-def heartbeat_event(now: Moment) -> dict[str, Any]:
-    """Return the sign of life."""
-    return {"type": "heartbeat", "at": rfc3339(now.wall)}
+def heartbeat_event(desk: Desk, now: Moment) -> dict[str, Any]:
+    """Return the sign of life. Its uptime, which no clock's jump touches, shows if it was read late."""
+    uptime = round(now.monotonic - desk.started_at, 3)
+    return {"type": "heartbeat", "at": rfc3339(now.wall), "uptime_seconds": uptime}
 
 
 def status(desk: Desk, now: Moment, consumers: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
@@ -92,6 +94,8 @@ def status(desk: Desk, now: Moment, consumers: Sequence[Mapping[str, Any]] = ())
             "readable": not desk.flags_unreadable,
         },
         "venue": desk.settings.venue,
+        "endpoints": _endpoints(desk),
+        "exchange_status_seconds": desk.settings.exchange_status_seconds,
         "ready": not desk.unready(),
         "clock": _clock(desk, now),
         "event_loop_lag_seconds": _quantiles(desk.event_loop_lag),
@@ -104,6 +108,15 @@ def status(desk: Desk, now: Moment, consumers: Sequence[Mapping[str, Any]] = ())
         },
         "symbols": {name: _symbol(desk, session, now) for name, session in desk.sessions.items()},
     }
+
+
+def _endpoints(desk: Desk) -> dict[str, Any] | None:
+    """Return where live data comes from; None while it doesn't."""
+    if desk.source is not Source.REALTIME:
+        return None
+    settings = desk.settings
+    venue = endpoints(settings.venue, settings.ws_urls, settings.rest_url)
+    return {"ws_urls": venue.ws_urls, "rest_url": venue.rest_url}
 
 
 def _clock(desk: Desk, now: Moment) -> dict[str, Any]:
@@ -123,6 +136,7 @@ def _symbol(desk: Desk, session: Session, now: Moment) -> dict[str, Any]:
         **gate_of_symbol(desk, session, True, now),
         "standing": word,
         "why": why,
+        "limits": _limits(desk, session),
         "connected": session.is_connected,
         "connections": session.open_connections,
         "staleness_seconds": round(session.freshness.age(now.monotonic), 3),
@@ -144,6 +158,16 @@ def _symbol(desk: Desk, session: Session, now: Moment) -> dict[str, Any]:
     }
 
 
+def _limits(desk: Desk, session: Session) -> dict[str, Any]:
+    limits = desk.limits(session.symbol)
+    return {
+        "stale_after_seconds": limits.stale_after,
+        "latency_seconds": limits.latency,
+        "resume_after_seconds": limits.resume_after,
+        "resume": limits.resume,
+    }
+
+
 def _lane(lane: Lane, now: Moment) -> dict[str, Any]:
     sequence = lane.sequence
     return {
@@ -155,6 +179,8 @@ def _lane(lane: Lane, now: Moment) -> dict[str, Any]:
         "mute": lane.rhythm.is_mute,
         "gaps": sequence.gaps,
         "missed": sequence.missed,
+        "backfilled": sequence.missing.backfilled,
+        "pending": sequence.missing.pending.ids,
         "resets": sequence.resets,
     }
 

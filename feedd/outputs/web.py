@@ -3,32 +3,57 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Awaitable, Callable
 from html import escape
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from multidict import CIMultiDict
 
 from feedd import __version__
 from feedd.core.desk import Desk
+from feedd.errors import SettingsError
+from feedd.logs import fields
+from feedd.model import Rejection
+from feedd.outputs.access import Access, Verdict
 from feedd.outputs.consumers import Attendance
+from feedd.outputs.door import Door
 from feedd.outputs.gate_events import GateEvents
 from feedd.outputs.metrics import Format, MetricsPage
 from feedd.outputs.moment import Moment
 from feedd.outputs.relay import Relay
 from feedd.outputs.views import gate_of_symbol, gates, status
+from feedd.outputs.webconfig import WebConfig, load_web_config
 from feedd.settings import Listen
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 PROGRESS_SECONDS: Final = 5.0
 """The supervisor looks at its tasks every second; after five without that look something is stuck."""
 STOP_SECONDS: Final = 1.0
 """How long an answer under way may take when the daemon stops."""
-MAX_REQUEST_BYTES: Final = 64 * 1024
 SCRAPES_AT_ONCE: Final = 8
 """Each delays messages by a piece of its page, which is less than a millisecond; two Prometheis need two."""
 SCRAPE_SECONDS: Final = 10.0
 """As long as Prometheus waits by default. Who reads more slowly is cut off, and its place is free again."""
+HEAD_SECONDS: Final = 10.0
+"""A request's head must have come this long after the connection, or after the last answer on it."""
+MAX_LINE_BYTES: Final = 32 * 1024
+"""A thousand stream names have room in a URL of this length."""
+MAX_HEADER_BYTES: Final = 8 * 1024
+MAX_HEADERS: Final = 64
+MAX_BODY_BYTES: Final = 1024
+"""Nothing that is answered here takes a body, so what comes of one is thrown away."""
+BODY_SECONDS: Final = 1.0
+REJECTION_LOG_SECONDS: Final = 60.0
+"""A flood is one line a minute for each reason; the metric counts them all."""
 
 _PAGES: Final = (
     ("/metrics", "metrics for Prometheus"),
@@ -71,27 +96,131 @@ class Web:
         self._metrics = MetricsPage(desk)
         self._scrapes = 0
         self._now = now
+        self._config = WebConfig()
+        self._access = Access()
+        self._door = Door(self._protocol, self._reject)
+        self._rejection_logged_at: dict[Rejection, float] = {}
+        http_log = logging.Logger(log.name, logging.DEBUG)
+        http_log.parent = log
+        http_log.addFilter(self._is_bug)
         self._runner = web.AppRunner(
-            self._application(), access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
+            self._application(),
+            access_log=None,
+            logger=http_log,
+            handle_signals=False,
+            shutdown_timeout=STOP_SECONDS,
+            keepalive_timeout=HEAD_SECONDS,
+            lingering_time=BODY_SECONDS,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
         )
 
+    @property
+    def scheme(self) -> str:
+        """`https` where the web config has a certificate, else `http`."""
+        return "http" if self._config.tls is None else "https"
+
     async def start(self, listen: Listen) -> Listen:
-        """Listen; returns the address with the port that was free where 0 was asked for. Raises OSError."""
+        """Listen; returns the address with the port that was free where 0 was asked for.
+
+        Raises:
+            SettingsError: the web config can't be used.
+            OSError: the address can't be listened on.
+        """
+        self._use_web_config(self._desk.settings.web_config)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, listen.host, listen.port, reuse_address=True)
-        await site.start()
-        port: int = self._runner.addresses[0][1]
-        return Listen(listen.host, port)
+        return Listen(listen.host, await self._door.open(listen))
+
+    def reload(self) -> bool:
+        """Read the web config and its certificates again, for who comes from now on.
+
+        Returns whether all is well; if not, the last good ones stay.
+        """
+        try:
+            self._use_web_config(self._desk.settings.web_config)
+        except SettingsError as error:
+            for problem in error.problems:
+                log.error("the web config is wrong; the last good one stays", extra=fields(problem=problem))
+            return False
+        return True
+
+    def _use_web_config(self, path: Path | None) -> None:
+        self._config = WebConfig() if path is None else load_web_config(path)
+        self._access.use(self._config)
+        self._door.tls = self._config.tls
+        if path is not None:
+            log.info(
+                "web config read",
+                extra=fields(
+                    path=path,
+                    tls=self._config.tls is not None,
+                    users=len(self._config.users),
+                    tokens=len(self._config.tokens),
+                ),
+            )
+        if (
+            self._config.tls is None
+            and self._access.challenges
+            and not self._desk.settings.listen.is_loopback
+        ):
+            log.warning("passwords cross the network in clear text: the web config has no tls_server_config")
 
     async def stop(self) -> None:
         """Let the consumers go and stop listening."""
         self._relay.stop()
         self._attendance.stop()
+        self._door.close()
         await self._runner.cleanup()
+        self._access.stop()
+
+    def _protocol(self) -> asyncio.Protocol:
+        assert self._runner.server is not None
+        return self._runner.server()
+
+    def _is_bug(self, record: logging.LogRecord) -> bool:
+        """Say whether what aiohttp wants to log is worth it: a malformed request is not."""
+        if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+            self._reject(Rejection.MALFORMED, record.getMessage().rpartition(" ")[2])
+            return False
+        return record.levelno >= logging.WARNING
+
+    def _reject(self, reason: Rejection, address: str) -> None:
+        self._desk.rejections[reason] += 1
+        now = time.monotonic()
+        if now - self._rejection_logged_at.get(reason, float("-inf")) >= REJECTION_LOG_SECONDS:
+            self._rejection_logged_at[reason] = now
+            log.warning(
+                "turned away at the HTTP side",
+                extra=fields(reason=reason, address=address, so_far=self._desk.rejections[reason]),
+            )
+
+    @web.middleware
+    async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let a request pass to its page, if whoever asks may."""
+        with self._door.answering(request.transport):
+            match await self._access.check(request.headers.get("Authorization")):
+                case Verdict.GRANTED:
+                    return await handler(request)
+                case Verdict.DENIED:
+                    self._reject(Rejection.UNAUTHORIZED, request.remote or "")
+                    challenges = CIMultiDict(("WWW-Authenticate", text) for text in self._access.challenges)
+                    return web.Response(status=401, text="not without credentials\n", headers=challenges)
+                case Verdict.BUSY:
+                    self._reject(Rejection.BUSY, request.remote or "")
+                    text = "too many passwords wait to be checked\n"
+                    return web.Response(status=503, text=text, headers={"Retry-After": "1"})
+
+    async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Complete an answer before it is sent."""
+        response.headers.update({"Server": "feedd", **self._config.headers})
+        if isinstance(response, web.WebSocketResponse):
+            self._door.consuming(request.transport)
 
     def _application(self) -> web.Application:
-        application = web.Application(client_max_size=MAX_REQUEST_BYTES)
-        handlers: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {
+        application = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[self._admit])
+        application.on_response_prepare.append(self._prepare)
+        handlers: dict[str, Handler] = {
             "/": self._index,
             "/metrics": self._show_metrics,
             "/-/healthy": self._healthy,

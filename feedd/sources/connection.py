@@ -52,8 +52,8 @@ def classify(error: aiohttp.ClientError | OSError) -> ConnectFailed:
     """Say which kind of failure an attempt to connect met."""
     match error:
         case aiohttp.WSServerHandshakeError():
-            retry_after = _retry_after(error.headers)
-            return ConnectFailed(_by_status(error.status), f"{error.status} {error.message}", retry_after)
+            pause = retry_after(error.headers)
+            return ConnectFailed(by_status(error.status), f"{error.status} {error.message}", pause)
         case TimeoutError():
             failure = ConnectFailure.TIMEOUT
         case aiohttp.ClientConnectorDNSError():
@@ -67,7 +67,8 @@ def classify(error: aiohttp.ClientError | OSError) -> ConnectFailed:
     return ConnectFailed(failure, str(error) or type(error).__name__)
 
 
-def _by_status(status: int) -> ConnectFailure:
+def by_status(status: int) -> ConnectFailure:
+    """Say which kind of failure an HTTP status is."""
     if status in _STATUS_FAILURES:
         return _STATUS_FAILURES[status]
     if 400 <= status < 500:
@@ -75,7 +76,8 @@ def _by_status(status: int) -> ConnectFailure:
     return ConnectFailure.HTTP_5XX if status >= 500 else ConnectFailure.PROTOCOL
 
 
-def _retry_after(headers: Mapping[str, str] | None) -> float | None:
+def retry_after(headers: Mapping[str, str] | None) -> float | None:
+    """Return the seconds that the server asks to wait, if it does."""
     text = (headers or {}).get("Retry-After", "")
     return float(text) if text.isascii() and text.isdigit() else None
 

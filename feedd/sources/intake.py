@@ -41,11 +41,22 @@ class Intake:
         deliver: Deliver,
         announce: Announce,
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        note_missing: Callable[[Lane], None] = lambda _: None,
+        deliver_backfill: Deliver = lambda *_: None,
     ) -> None:
+        """Prepare the way.
+
+        Args:
+            note_missing: told of a stream that misses something which is to be fetched.
+            deliver_backfill: takes what was fetched, apart from what the streams bring.
+        """
         self.session = session
         self._deliver = deliver
         self._announce = announce
         self._monotonic = monotonic
+        self._note_missing = note_missing
+        self._deliver_backfill = deliver_backfill
         self._timer: asyncio.TimerHandle | None = None
         self._samples_logged = 0
         self._unknown_fields_logged: set[str] = set()
@@ -87,6 +98,13 @@ class Intake:
             self.tell()
         if self._timer is None:
             self._arm()
+        if lane.sequence.missing.news:
+            lane.sequence.missing.news = False
+            self._note_missing(lane)
+
+    def take_backfill(self, lane: Lane, raw: bytes) -> None:
+        """Hand on a message that was missed and fetched: it says nothing of what the data is worth now."""
+        self._deliver_backfill(lane, raw)
 
     def note_unknown(self, drifted: Drifted) -> None:
         """Count the unknown fields of a message; a field is logged when it is first seen."""

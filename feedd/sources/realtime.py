@@ -20,9 +20,9 @@ import aiohttp
 
 from feedd.binance.endpoints import stream_url, subscribe_requests
 from feedd.binance.streams import Stream
-from feedd.core.backoff import Backoff
+from feedd.core.backoff import REFUSED_BY_RULE, Backoff
 from feedd.core.budget import ConnectBudget
-from feedd.core.links import Link, Links, Need
+from feedd.core.links import LOOK_SECONDS, Link, Links, Need
 from feedd.core.rotation import renewal_age
 from feedd.keys import RotateWindow
 from feedd.logs import fields
@@ -62,6 +62,7 @@ class Feed:
         upkeep: Upkeep,
         *,
         in_use: Callable[[str], bool] = lambda _: False,
+        outage_over: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
@@ -73,11 +74,14 @@ class Feed:
         self._budget = budget
         self._upkeep = upkeep
         self._in_use = in_use
+        self._outage_over = outage_over
         self._monotonic = monotonic
         self._wall = wall
         self._chance = chance
         self._backoff = Backoff()
         self._failures = 0
+        self._is_refused_by_rule = False
+        self._failing_since: float | None = None
         self._dial_at = 0.0
         self._news = asyncio.Event()
         self._begin()
@@ -86,6 +90,12 @@ class Feed:
         """Keep the connections another way from now on."""
         self._upkeep = upkeep
         self._news.set()
+
+    def hurry(self) -> None:
+        """Try again at once, and not when the backoff ends: the exchange is back."""
+        if not len(self._links) and not self._is_refused_by_rule:
+            self._dial_at = min(self._dial_at, self._monotonic() + self._turn())
+            self._news.set()
 
     async def run(self) -> None:
         """Keep the feed up until cancelled; then close each socket with a close frame."""
@@ -140,13 +150,41 @@ class Feed:
         links.wanted, links.stale_after = self._upkeep.redundancy, self._stale_after
         if len(links) > 1:
             self._reception.look()
+        if self._is_back():
+            self._note_delivery()
         outgrown = links.outgrown(now, self._reception.is_caught_up)
         if outgrown is not None:
             link, reason = outgrown
             self._connections[link].end(reason)
 
+    def _is_back(self) -> bool:
+        """Tell whether, after failures, a new connection delivers."""
+        since = self._failing_since if self._failing_since is not None else self._budget.outage_since
+        if since is None:
+            return False
+        return any(link.last_at is not None and link.opened_at >= since for link in self._links)
+
+    def _note_delivery(self) -> None:
+        was_out = self._budget.outage_since is not None
+        self._failing_since = None
+        self._budget.delivered()
+        if was_out:
+            log.warning("the exchange delivers again: everyone connects", extra=fields(symbol=self._label))
+            self._outage_over()
+
+    def _note_failing(self) -> None:
+        now = self._monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        was_out = self._budget.outage_since is not None
+        self._budget.failed(self._label, now)
+        if not was_out and self._budget.outage_since is not None:
+            log.error("the exchange is out for all: one attempt a second until it delivers")
+
     def _next_look(self, now: float) -> float | None:
         """Return when to look again; None: when there is news."""
+        if len(self._links) and not (self._failing_since is None and self._budget.outage_since is None):
+            return now + LOOK_SECONDS
         if self._links.dialling:
             return self._links.next_look(now) if len(self._links) > 1 else None
         return self._links.next_look(now) if self._links.need(now) is None else self._dial_at
@@ -221,7 +259,10 @@ class Feed:
 
     def _note_failure(self, failed: ConnectFailed) -> None:
         self._failures += 1
+        self._is_refused_by_rule = failed.failure in REFUSED_BY_RULE
         self._heed(failed)
+        if not self._is_refused_by_rule:
+            self._note_failing()
         delay = self._backoff.delay(self._turn(), failed.failure, failed.retry_after)
         self._dial_at = self._monotonic() + delay
         for intake in self._intakes:
@@ -274,6 +315,8 @@ class Feed:
         self._reception.closed(link)
         good_for = max([intake.disconnected(reason) for intake in self._intakes])
         self._backoff.connection_ended(min(good_for, link.heard_at - link.opened_at))
+        if link.last_at is None and reason is not DisconnectReason.SHUTDOWN:
+            self._note_failing()
         if not len(self._links):
             delay = self._backoff.delay(self._turn())
             self._dial_at = self._monotonic() + delay

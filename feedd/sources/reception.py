@@ -103,7 +103,7 @@ class Reception:
 
     def look(self) -> None:
         """To be called now and then while two connections deliver: what has waited long enough goes on."""
-        self._arbiter.look()
+        self._arbiter.look(self._monotonic())
         self.pass_on_what_waited()
 
     def take(self, link: Link, raw: bytes, read_at: float) -> None:

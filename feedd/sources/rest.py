@@ -26,6 +26,8 @@ SYNC_EVERY_SECONDS = 15.0
 """Two clocks part by 0.1 ms a second at worst: 1.5 ms in this time, far below any latency limit."""
 ASK_AGAIN_AFTER_SECONDS = 5.0
 """How soon a doubt may cause the next measurement."""
+SYMBOLS_IN_A_QUESTION = 100
+"""They stand in the URL, of which servers read 8 kB; a question weighs 20 of 6000 a minute."""
 UNKNOWN = "UNKNOWN"
 """What stands for the status of a symbol that the venue doesn't have."""
 Tell = Callable[[str, str], None]
@@ -197,8 +199,12 @@ class StatusKeeper:
 
     async def ask(self) -> None:
         """Ask once, and tell what was answered."""
+        symbols = self._symbols()
         try:
-            statuses = await self._ask_for(self._symbols())
+            for start in range(0, len(symbols), SYMBOLS_IN_A_QUESTION):
+                statuses = await self._ask_for(symbols[start : start + SYMBOLS_IN_A_QUESTION])
+                for symbol, status in statuses.items():
+                    self._tell(symbol, status)
         except UnavailableError as error:
             if self._is_reachable:
                 log.warning(
@@ -207,8 +213,6 @@ class StatusKeeper:
             self._is_reachable = False
             return
         self._is_reachable = True
-        for symbol, status in statuses.items():
-            self._tell(symbol, status)
 
     async def _ask_for(self, symbols: Sequence[str]) -> dict[str, str]:
         """Return the statuses of these symbols, UNKNOWN for each that the venue doesn't have."""

@@ -85,3 +85,8 @@ def test_only_the_symbol_is_in_lower_case_on_the_wire(
 @pytest.mark.parametrize("kind", Kind)
 def test_only_ids_without_holes_count_loss(kind: Kind) -> None:
     assert kind.counts_loss is (kind in (Kind.TRADE, Kind.AGG_TRADE, Kind.DEPTH))
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_only_trades_can_be_fetched_later(kind: Kind) -> None:
+    assert kind.has_history is (kind in (Kind.TRADE, Kind.AGG_TRADE))

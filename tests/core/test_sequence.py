@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from feedd.binance.payloads import Payload
 from feedd.binance.streams import Kind
+from feedd.core.missing import HOLES_REMEMBERED
 from feedd.core.sequence import (
+    COPY_LAG_MS,
     EVENT_TIMES_REMEMBERED,
-    HOLES_REMEMBERED,
     IDENTITIES_REMEMBERED,
+    LOWER_IN_ORDER,
     AggTradeSequence,
     BookTickerSequence,
     DepthSequence,
@@ -344,6 +346,21 @@ def test_any_new_beginning_is_judged_like_a_first_one(before: Delivery, after: D
     assert sequence.resets == (1 if before.spans and after.spans else 0)
 
 
+@CONSECUTIVE
+def test_hole_that_is_being_fetched_is_no_loss_until_the_ids_begin_anew(
+    kind: Kind, message: Callable[[int], Payload]
+) -> None:
+    sequence = sequence_for(kind)
+    sequence.missing.is_fetched = True
+    admitted(sequence, map(message, [10, 15, 12]))
+    assert counts(sequence) == (0, 1, 0, 0)
+    assert list(sequence.missing.pending) == [(11, 11), (13, 14)]
+    assert sequence.missing.fetched(14)
+    assert admitted(sequence, [message(14), message(13)]) == [False, True]
+    sequence.forget()
+    assert counts(sequence) == (1, 1, 1, 0)
+
+
 @given(st.lists(st.integers(0, 200), max_size=200))
 def test_any_quotes_that_are_admitted_rise_between_new_beginnings(ids: list[int]) -> None:
     sequence = sequence_for(Kind.BOOK_TICKER)
@@ -386,3 +403,205 @@ def test_any_two_connections_hand_on_each_message_once(
     assert len(handed_on) == len(set(map(repr, handed_on)))
     assert sequence.duplicates == len(received) - len(handed_on)
     assert handed_on[-1:] == sent[-1:]
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        (trade(7), 7),
+        (aggregate(8), 8),
+        (depth(10, 15), 10),
+        (quote(9), 9),
+        (book(11), 11),
+        (kline(1_000), EVENT_TIME + 1_000),
+    ],
+)
+def test_position_is_what_orders_a_stream(payload: Payload, expected: int) -> None:
+    kinds = [kind for kind in Kind if isinstance(payload, kind.payload_type)]
+    assert [sequence_for(kind).position(payload) for kind in kinds] == [expected]
+
+
+@CONSECUTIVE
+def test_message_is_ahead_if_ids_before_it_are_still_to_come(
+    kind: Kind, message: Callable[[int], Payload]
+) -> None:
+    sequence = sequence_for(kind)
+    assert not sequence.is_ahead(message(10))
+    sequence.admit(message(10))
+    assert [sequence.is_ahead(message(one)) for one in (9, 10, 11, 12)] == [False, False, False, True]
+    sequence.forget()
+    assert not sequence.is_ahead(message(12))
+
+
+def test_span_that_reaches_back_is_not_ahead() -> None:
+    sequence = sequence_for(Kind.DEPTH)
+    sequence.admit(depth(10, 15))
+    assert [sequence.is_ahead(depth(first, 30)) for first in (12, 16, 17)] == [False, False, True]
+
+
+RISING = pytest.mark.parametrize(
+    ("kind", "message"), [(Kind.BOOK_TICKER, quote), (Kind.PARTIAL_DEPTH, book), (Kind.KLINE, kline)]
+)
+
+
+@RISING
+def test_nothing_is_ahead_where_ids_skip(kind: Kind, message: Callable[[int], Payload]) -> None:
+    sequence = sequence_for(kind)
+    sequence.admit(message(10))
+    assert not sequence.is_ahead(message(12))
+
+
+def while_overlapping(kind: Kind, payloads: Iterable[Payload] = ()) -> Sequence:
+    """Return a sequence of which two connections have brought these messages."""
+    sequence = sequence_for(kind)
+    sequence.overlapping = True
+    admitted(sequence, payloads)
+    return sequence
+
+
+@CONSECUTIVE
+def test_repetition_while_overlapping_is_a_copy_and_no_duplicate(
+    kind: Kind, message: Callable[[int], Payload]
+) -> None:
+    sequence = while_overlapping(kind)
+    assert admitted(sequence, map(message, [5, 5, 6, 5, 8, 7, 7])) == [
+        True, False, True, False, True, True, False,
+    ]  # fmt: skip
+    assert (sequence.copies, counts(sequence)) == (3, (0, 1, 1, 0))
+    sequence.overlapping = False
+    assert not sequence.admit(message(8))
+    assert (sequence.copies, sequence.duplicates) == (3, 1)
+
+
+@RISING
+def test_repetition_while_overlapping_is_a_copy_and_no_duplicate_where_ids_skip(
+    kind: Kind, message: Callable[[int], Payload]
+) -> None:
+    sequence = while_overlapping(kind)
+    assert admitted(sequence, map(message, [5, 5, 9, 5, 9, 12])) == [True, False, True, False, False, True]
+    assert (sequence.copies, counts(sequence)) == (3, (0, 0, 0, 0))
+    sequence.overlapping = False
+    assert not sequence.admit(message(9))
+    assert (sequence.copies, sequence.duplicates) == (3, 1)
+
+
+@RISING
+def test_lower_id_while_overlapping_is_a_copy_however_old_it_is(
+    kind: Kind, message: Callable[[int], Payload]
+) -> None:
+    sequence = while_overlapping(kind, map(message, range(100, 400)))
+    assert not sequence.admit(message(1))
+    assert (sequence.copies, counts(sequence)) == (1, (0, 0, 0, 0))
+
+
+def test_candles_that_share_a_time_are_news_while_overlapping_unless_they_are_the_same() -> None:
+    sequence = while_overlapping(Kind.KLINE)
+    twins = [kline(0, "1"), kline(0, "2")]
+    assert admitted(sequence, twins + twins) == [True, True, False, False]
+    assert sequence.copies == 2
+
+
+TIMED = pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Kind.TRADE, trade),
+        (Kind.AGG_TRADE, aggregate),
+        (Kind.DEPTH, lambda one, time: depth(one, one, time)),
+    ],
+)
+Timed = Callable[[int, int], Payload]
+
+
+@pytest.mark.parametrize(
+    ("later_ms", "expected"), [(1, False), (COPY_LAG_MS, False), (COPY_LAG_MS + 1, True)]
+)
+@TIMED
+def test_lower_id_while_overlapping_begins_anew_only_if_it_is_later_by_more_than_servers_differ(
+    kind: Kind, message: Timed, later_ms: int, expected: bool
+) -> None:
+    sequence = while_overlapping(kind, [message(1_000, 0), message(1_001, 500)])
+    assert sequence.admit(message(1_000, 500 + later_ms)) is expected
+    assert (sequence.resets, sequence.copies) == (int(expected), int(not expected))
+
+
+@pytest.mark.parametrize(
+    ("lived_ms", "later_ms", "expected"),
+    [
+        (COPY_LAG_MS + 1, 1, True),
+        (COPY_LAG_MS + 1, 0, False),
+        (COPY_LAG_MS, 1, False),
+        (COPY_LAG_MS, COPY_LAG_MS + 1, True),
+    ],
+)
+@TIMED
+def test_id_of_before_the_start_cannot_be_a_copy_unless_all_has_just_begun(
+    kind: Kind, message: Timed, lived_ms: int, later_ms: int, expected: bool
+) -> None:
+    sequence = while_overlapping(kind, [message(1_000, 0), message(1_001, lived_ms)])
+    assert sequence.admit(message(999, lived_ms + later_ms)) is expected
+    assert (sequence.resets, sequence.copies) == (int(expected), int(not expected))
+
+
+@TIMED
+def test_new_beginning_is_the_start_from_then_on(kind: Kind, message: Timed) -> None:
+    sequence = while_overlapping(kind, [message(1_000, 0), message(1, 2_000), message(2, 4_000)])
+    assert not sequence.admit(message(1, 4_001))
+    assert sequence.admit(message(0, 4_001))
+    assert (sequence.resets, sequence.copies) == (2, 1)
+
+
+@TIMED
+def test_first_message_after_forgetting_is_the_start_from_then_on(kind: Kind, message: Timed) -> None:
+    sequence = while_overlapping(kind, [message(1_000, 0)])
+    sequence.forget()
+    admitted(sequence, [message(500, 2_000), message(501, 4_000)])
+    assert admitted(sequence, [message(500, 4_001), message(499, 4_001)]) == [False, True]
+    assert (sequence.resets, sequence.copies) == (1, 1)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 50)), max_size=60))
+def test_any_repetition_is_counted_once_as_what_it_is_at_the_time(deliveries: list[tuple[bool, int]]) -> None:
+    for kind, message in ((Kind.TRADE, lambda one: trade(one, 0)), (Kind.BOOK_TICKER, quote)):
+        sequence = sequence_for(kind)
+        for overlapping, identity in deliveries:
+            sequence.overlapping = overlapping
+            before = sequence.copies, sequence.duplicates
+            is_news = sequence.admit(message(identity))
+            after = sequence.copies - before[0], sequence.duplicates - before[1]
+            assert after == ((0, 0) if is_news else (int(overlapping), int(not overlapping)))
+
+
+@pytest.mark.parametrize("message", [trade, aggregate, lambda one: depth(one, one), quote, book, kline])
+def test_newest_is_the_highest_position_so_far(message: Callable[[int], Payload]) -> None:
+    sequence = sequence_for(_kind_of(message(1)))
+    assert sequence.newest is None
+    for number in (5, 9):
+        sequence.admit(message(number))
+    assert sequence.newest == sequence.position(message(9))
+
+
+def _kind_of(payload: Payload) -> Kind:
+    return next(kind for kind in Kind if isinstance(payload, kind.payload_type))
+
+
+@pytest.mark.parametrize(("kind", "message"), [(Kind.BOOK_TICKER, quote), (Kind.KLINE, kline)])
+def test_one_identity_that_is_far_too_high_does_not_shut_out_all_that_follow(
+    kind: Kind, message: Callable[[int], Payload]
+) -> None:
+    sequence = sequence_for(kind)
+    sequence.admit(message(1))
+    sequence.admit(message(10**9))
+    following = admitted(sequence, map(message, range(2, 30)))
+    assert following == [False] * (LOWER_IN_ORDER - 1) + [True] * (29 - LOWER_IN_ORDER)
+    assert sequence.resets == 1
+
+
+def test_copy_of_before_a_new_beginning_is_no_jump_ahead() -> None:
+    sequence = sequence_for(Kind.TRADE)
+    sequence.overlapping = True
+    assert admitted(sequence, [trade(1000), trade(3, time=9000)]) == [True, True]
+    lagging = trade(1000)
+    assert not sequence.is_ahead(lagging)
+    assert not sequence.admit(lagging)
+    assert sequence.admit(trade(4, time=9000))
+    assert (sequence.resets, sequence.gaps, sequence.copies) == (1, 0, 1)

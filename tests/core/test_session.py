@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from feedd.binance.payloads import Frame, Payload
 from feedd.binance.streams import parse_stream
+from feedd.core.histogram import LATENCY_BOUNDS, PROCESSING_BOUNDS, Histogram
 from feedd.core.latency import ClockSample, VenueClock
 from feedd.core.session import Limits, Session
 from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason
@@ -576,6 +577,17 @@ def test_reconnect_begins_a_new_account_of_good_data() -> None:
     assert session.disconnected(DisconnectReason.RESET, 64.0) == 0.0
 
 
+def test_second_connection_goes_on_with_the_account_of_good_data() -> None:
+    session = new_session()
+    session.connected(0.5)
+    trade(session, 1.0)
+    session.connected(30.0)
+    trade(session, 61.0)
+    assert session.disconnected(DisconnectReason.ROTATION, 62.0) == 60.0
+    trade(session, 71.0)
+    assert session.disconnected(DisconnectReason.RESET, 72.0) == 70.0
+
+
 def test_late_messages_are_no_good_data() -> None:
     session = new_session()
     session.connected(0.5)
@@ -735,3 +747,85 @@ def test_connection_that_feedd_ends_itself_closes_the_gate_without_an_alarm() ->
     assert session.gate.halted
     trade(session, 3.5)
     assert not session.gate.halted
+
+
+def awaiting_session() -> Session:
+    """A live session that awaits trades and quotes from second 0 on; a trade has come."""
+    session = new_session()
+    session.begin([parse_stream("trade"), parse_stream("bookTicker")], measures_latency=True, now=0.0)
+    session.connected(0.5)
+    trade(session, 1.0)
+    return session
+
+
+def looked(session: Session, now: float) -> list[str]:
+    return [lane.stream.name for lane in session.look(now)]
+
+
+def test_only_recorded_data_is_not_live() -> None:
+    assert (new_session().is_live, static_session().is_live) == (True, False)
+
+
+def test_usual_gap_is_that_of_all_streams_together() -> None:
+    session = awaiting_session()
+    session.look(1.0)
+    assert session.usual_gap is None
+    for _ in range(4):
+        trade(session, 1.5)
+    session.look(2.0)
+    assert session.usual_gap == pytest.approx(0.25)
+    quote(session, 2.5)
+    session.look(3.0)
+    assert session.usual_gap == pytest.approx(1.0 / (4.0 + 0.5))
+
+
+def test_stream_that_goes_mute_while_its_sibling_speaks_is_told_of_until_it_speaks() -> None:
+    session = awaiting_session()
+    trade(session, 59.0)
+    assert (looked(session, 59.999), looked(session, 60.0), looked(session, 61.0)) == ([], ["bookTicker"], [])
+    quote(session, 62.0)
+    assert (looked(session, 62.0), looked(session, 63.0)) == (["bookTicker"], [])
+
+
+def test_stream_is_not_mute_where_its_siblings_are_silent_too() -> None:
+    session = awaiting_session()
+    trade(session, 60.0)
+    assert looked(session, 60.0 + STALE_AFTER / 2.0) == []
+    assert looked(session, 60.0 + STALE_AFTER / 2.0 - 0.001) == ["bookTicker"]
+
+
+@pytest.mark.parametrize(
+    ("streams", "measures_latency"), [(["trade"], True), (["trade", "bookTicker"], False)]
+)
+def test_stream_that_the_source_need_not_bring_is_never_mute(
+    streams: list[str], measures_latency: bool
+) -> None:
+    session = awaiting_session()
+    quote(session, 2.0)
+    session.begin(map(parse_stream, streams), measures_latency, now=3.0)
+    trade(session, 100.0)
+    assert looked(session, 101.0) == []
+
+
+SECONDS = st.sampled_from((0.003, 0.02, 0.07, 0.3, 2.0, 9.0, 20.0))
+"""None of them, and no sum of two, is close to a bound."""
+
+
+@given(st.lists(st.tuples(SECONDS, SECONDS), max_size=20))
+def test_any_duration_is_counted_in_the_bucket_where_it_belongs(durations: list[tuple[float, float]]) -> None:
+    session = new_session(clock=VenueClock(now=0.0, wall=VENUE_TIME_AT_ZERO))
+    exchange, processing = Histogram(LATENCY_BOUNDS), Histogram(PROCESSING_BOUNDS)
+    total = Histogram(LATENCY_BOUNDS)
+    for now, (latency, seconds) in enumerate(durations, 30):
+        trade(session, float(now), latency, seconds)
+        measured = now + VENUE_TIME_AT_ZERO - round((VENUE_TIME_AT_ZERO + now - latency) * 1000.0) / 1000.0
+        exchange.observe(measured)
+        processing.observe(now + seconds - now)
+        total.observe(measured + seconds)
+    for found, expected in (
+        (session.exchange_latency, exchange),
+        (session.processing_latency, processing),
+        (session.total_latency, total),
+    ):
+        assert found.counts == expected.counts
+        assert found.total == pytest.approx(expected.total)

@@ -18,7 +18,7 @@ from feedd.binance.streams import Subscription, parse_stream
 from feedd.core.desk import Desk
 from feedd.core.gate import GATED
 from feedd.core.latency import DRIFT, ClockSample
-from feedd.model import ConnectFailure, ConsumerDisconnect, DisconnectReason, InvalidReason, Reason
+from feedd.model import ConnectFailure, ConsumerDisconnect, DisconnectReason, InvalidReason, Reason, Rejection
 from feedd.outputs.metrics import LINES_IN_A_PIECE, Format, MetricsPage
 from feedd.outputs.moment import Moment
 from feedd.settings import Settings
@@ -44,6 +44,7 @@ CONTRACT = {
     "feedd_stream_mutes_total": {"symbol", "stream"},
     "feedd_gaps_total": {"symbol", "stream"},
     "feedd_missed_messages_total": {"symbol", "stream"},
+    "feedd_backfilled_messages_total": {"symbol", "stream"},
     "feedd_connects_total": {"symbol"},
     "feedd_connect_failures_total": {"symbol", "reason"},
     "feedd_disconnects_total": {"symbol", "reason"},
@@ -68,6 +69,7 @@ CONTRACT = {
     "feedd_consumers": set(),
     "feedd_consumer_messages_dropped_total": set(),
     "feedd_consumer_disconnects_total": {"reason"},
+    "feedd_http_rejections_total": {"reason"},
 }
 """What dashboards, alerts and operators were promised: each metric with its labels."""
 
@@ -129,6 +131,7 @@ def test_every_labelled_series_is_there_from_the_start() -> None:
     assert reasons("feedd_disconnects") == set(DisconnectReason)
     assert reasons("feedd_trading_halts") == reasons("feedd_halt_reason_active") == set(GATED)
     assert reasons("feedd_consumer_disconnects") == set(ConsumerDisconnect)
+    assert reasons("feedd_http_rejections") == set(Rejection)
     for name, family in found.items():
         for sample in family.samples:
             if "symbol" in sample.labels:
@@ -139,10 +142,19 @@ def test_every_labelled_series_is_there_from_the_start() -> None:
     assert per_stream == {(symbol, stream) for symbol in SYMBOLS for stream in Settings().streams}
 
 
-def test_gap_series_exist_only_where_ids_can_show_a_loss() -> None:
-    found = families(page(desk()))
-    for name in ("feedd_gaps", "feedd_missed_messages"):
-        assert {sample.labels["stream"] for sample in found[name].samples} == {"trade"}
+@pytest.mark.parametrize(
+    ("name", "streams"),
+    [
+        ("feedd_gaps", {"trade", "aggTrade", "depth@100ms"}),
+        ("feedd_missed_messages", {"trade", "aggTrade", "depth@100ms"}),
+        ("feedd_backfilled_messages", {"trade", "aggTrade"}),
+    ],
+)
+def test_gap_series_exist_only_where_ids_can_show_a_loss(name: str, streams: set[str]) -> None:
+    followed = ("trade", "aggTrade", "depth@100ms", "bookTicker", "kline_1s")
+    settings = Settings(symbols=SYMBOLS, realtime=True, streams=followed)
+    found = families(page(Desk(settings, NOW.monotonic - 60, NOW.wall - 60)))
+    assert {sample.labels["stream"] for sample in found[name].samples} == streams
 
 
 @pytest.mark.parametrize("text_format", Format)

@@ -21,8 +21,8 @@ from feedd.outputs import consumers
 from tests.exchange.raw import CLOSE, PING, PONG, TEXT
 from tests.exchange.tap import Tap
 from tests.outputs.relaying import OTHER_TRADES, TRADES, Sent, dialled, is_run_of, listening, raw_listener
-from tests.running import SYMBOLS, Running, running, running_on, settings_for
-from tests.test_daemon import BARS, EnvFile
+from tests.running import SYMBOLS, EnvFile, Running, running, running_on, settings_for
+from tests.test_daemon import BARS
 
 EXCHANGE = ExchangeSettings(symbols=(*SYMBOLS, "SOLUSDT"), rate=50.0)
 HIT, OTHER = SYMBOLS
@@ -255,8 +255,12 @@ async def test_compression_is_never_agreed_on() -> None:
 @pytest.mark.parametrize(
     ("query", "text"),
     [
-        ("onhalt=close", "query: expected streams, timeUnit, on_halt, allow, name, found 'onhalt'\n"),
+        (
+            "onhalt=close",
+            "query: expected streams, timeUnit, on_halt, allow, backfill, name, found 'onhalt'\n",
+        ),
         ("on_halt=yes", "on_halt: expected close, found 'yes'\n"),
+        ("backfill=yes", "backfill: expected 1, found 'yes'\n"),
         ("allow=all", "allow: expected static, found 'all'\n"),
         (
             "timeUnit=MICROSECOND",

@@ -14,7 +14,15 @@ from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import ConsumerDisconnect
 from feedd.outputs import gate_events, web
 from feedd.settings import Settings, resolve
-from tests.running import SYMBOLS, GateListener, Running, running, settings_for
+from tests.running import (
+    LATENCY_LIMIT,
+    RESUME_AFTER,
+    SYMBOLS,
+    GateListener,
+    Running,
+    running,
+    settings_for,
+)
 
 EXCHANGE = ExchangeSettings(symbols=SYMBOLS, rate=20.0)
 HIT, OTHER = SYMBOLS
@@ -172,6 +180,27 @@ async def test_status_has_what_a_person_asks() -> None:
         assert symbol["connected"] is True
         assert symbol["streams"]["trade"]["messages"] > 0
         assert symbol["latency_seconds"]["total"]["p99"] < 1.0
+
+
+async def test_status_says_where_live_data_comes_from_and_by_which_limits_it_is_judged() -> None:
+    async with Exchange(EXCHANGE) as exchange:
+        settings = settings_for(exchange, **{f"FEEDD_STALE_AFTER_SECONDS_{HIT}": "7"})
+        async with running(settings) as feedd:
+            _, status = await feedd.get_json("/status")
+    assert status["endpoints"] == {"ws_urls": [exchange.ws_url], "rest_url": exchange.rest_url}
+    assert status["exchange_status_seconds"] == settings.exchange_status_seconds
+    assert status["symbols"][HIT]["limits"] == {
+        "stale_after_seconds": 7.0,
+        "latency_seconds": LATENCY_LIMIT,
+        "resume_after_seconds": RESUME_AFTER,
+        "resume": "auto",
+    }
+
+
+async def test_status_of_static_data_names_no_exchange() -> None:
+    async with running(static_settings()) as feedd:
+        _, status = await feedd.get_json("/status")
+    assert status["endpoints"] is None
 
 
 async def test_index_links_every_page() -> None:

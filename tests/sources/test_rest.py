@@ -172,6 +172,16 @@ async def test_unknown_symbol_is_told_and_does_not_hide_the_others() -> None:
     assert told == {SYMBOLS[0]: "TRADING", "GONEUSDT": UNKNOWN, SYMBOLS[1]: "CANCEL_ONLY"}
 
 
+async def test_a_thousand_symbols_are_asked_in_portions() -> None:
+    told: dict[str, str] = {}
+    symbols = tuple(f"SYMBOL{number}USDT" for number in range(1000))
+    async with Exchange(ExchangeSettings(symbols=symbols)) as exchange, aiohttp.ClientSession() as http:
+        exchange.set_fault("status", symbol=symbols[777], status="BREAK")
+        await StatusKeeper(VenueStatus(http, exchange.rest_url), lambda: symbols, told.__setitem__).ask()
+        assert exchange.seen.requests["exchangeInfo"] == 10
+    assert told == dict.fromkeys(symbols, "TRADING") | {symbols[777]: "BREAK"}
+
+
 async def test_silent_venue_changes_no_status() -> None:
     told: dict[str, str] = {}
     async with aiohttp.ClientSession() as http:

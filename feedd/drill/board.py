@@ -1,0 +1,110 @@
+"""The fault board of the exchange that a daemon watches, over HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+import orjson
+
+from feedd.drill.case import Fault
+from feedd.drill.times import Limits
+from feedd.errors import FeeddError, UnavailableError
+
+FORGOTTEN_SECONDS: Final = 120.0
+"""After so long a fault ends by itself, should the drill be killed before it takes it back."""
+
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=10.0)
+
+
+class NotDrillableError(FeeddError):
+    """This daemon must not, or can't, be drilled: the text says why."""
+
+
+class BoardError(FeeddError):
+    """The board refuses a fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A fault that was set."""
+
+    id: int
+    is_lasting: bool
+    """It stays until it is taken back."""
+    ends_at: float | None
+    """When it ends by itself (monotonic seconds); None where it is to be taken back, or was over at once."""
+
+
+class FaultBoard:
+    """Sets faults, and takes them back."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str, known: Mapping[str, bool]) -> None:
+        """Use the board at `url`, which is `known` to have these faults; True for those that last."""
+        self._http = http
+        self._url = url
+        self._known = known
+
+    async def post(self, fault: Fault, symbol: str | None, stream: str | None, limits: Limits) -> Posted:
+        """Set a fault for a symbol, or for all, and for a stream, or for all.
+
+        Raises:
+            BoardError: the board does not take it.
+            UnavailableError: it doesn't answer.
+        """
+        is_lasting = self._known.get(fault.name, True)
+        seconds = None if fault.seconds is None else fault.seconds.of(limits)
+        body = fault.body(limits) | {"symbol": symbol, "stream": stream}
+        if is_lasting:
+            body["seconds"] = FORGOTTEN_SECONDS if seconds is None else seconds
+        posted_at = time.monotonic()
+        status, answer = await self._ask("POST", "/faults", orjson.dumps(body))
+        if status != 200:
+            raise BoardError(f"{fault}: {answer.get('error')}")
+        ends_at = None if seconds is None else posted_at + seconds
+        return Posted(answer["id"], is_lasting and seconds is None, ends_at)
+
+    async def hits(self, posted: list[Posted]) -> int:
+        """Count what the faults that are still on have hit."""
+        _, answer = await self._ask("GET", "/faults")
+        ids = {each.id for each in posted}
+        return sum(fault["hit"] for fault in answer["active"] if fault["id"] in ids)
+
+    async def take_back(self, posted: Posted) -> bool:
+        """End a fault; False if it was over."""
+        status, _ = await self._ask("DELETE", f"/faults/{posted.id}")
+        return status == 200
+
+    async def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, dict[str, Any]]:
+        try:
+            async with self._http.request(method, self._url + path, data=body, timeout=_TIMEOUT) as response:
+                return response.status, orjson.loads(await response.read())
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise UnavailableError(f"the exchange at {self._url} doesn't answer: {error!r}") from error
+
+
+async def open_board(http: aiohttp.ClientSession, rest_url: str) -> FaultBoard:
+    """Find the fault board behind a daemon's exchange.
+
+    Raises:
+        NotDrillableError: there is none, or somebody else is using it.
+    """
+    try:
+        async with http.get(f"{rest_url}/faults", timeout=_TIMEOUT) as response:
+            answer = orjson.loads(await response.read())
+        known = {fault["fault"]: bool(fault["lasting"]) for fault in answer["known"]}
+        active = [fault["fault"] for fault in answer["active"]]
+    except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError) as error:
+        raise NotDrillableError(
+            f"{rest_url} is no embedded exchange: it has no fault board. A drill breaks the exchange "
+            "that the daemon watches; let it watch one of `feedd exchange`, or drill without --against"
+        ) from error
+    if active:
+        raise NotDrillableError(
+            f"faults are on at {rest_url}: {', '.join(active)}. Take them back (curl -X DELETE "
+            f"{rest_url}/faults), or wait for whoever set them"
+        )
+    return FaultBoard(http, rest_url, known)

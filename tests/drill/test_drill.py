@@ -1,0 +1,355 @@
+"""The drill against real daemons: the whole list on a sound one, and daemons with one broken rule each."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from feedd.binance.payloads import Trade
+from feedd.core.schema import SchemaRule
+from feedd.core.sequence import TradeSequence
+from feedd.core.session import Session
+from feedd.drill import NotDrillableError, NotReadyError, drill, named
+from feedd.drill.course import prepared
+from feedd.drill.harmless import HARMLESS
+from feedd.drill.harms import HARMS
+from feedd.drill.verdict import Outcome
+from feedd.errors import UnavailableError
+from feedd.exchange import Exchange, ExchangeSettings
+from feedd.model import Reason
+from feedd.settings import Settings, resolve
+from tests.running import SYMBOLS, Running, running, settings_for
+from tests.test_cli import ENVIRONMENT, feedd
+
+EXCHANGE = ExchangeSettings(symbols=SYMBOLS)
+HIT, OTHER = SYMBOLS
+
+
+@pytest.mark.timeout(180)
+def test_every_harm_is_caught_for_its_reason_in_its_time_and_nothing_harmless_halts() -> None:
+    outcome = subprocess.run(
+        [sys.executable, "-m", "feedd", "drill"],
+        env=ENVIRONMENT,
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=170,
+    )
+    rows = {line.split()[0]: line for line in outcome.stdout.splitlines()}
+    wrong = [line for line in outcome.stdout.splitlines() if "WRONG" in line or line.startswith("skipped")]
+    assert wrong == []
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert all(" right" in rows[case.name] for case in (*HARMS, *HARMLESS))
+    assert re.match(
+        rf"harms: {len(HARMS)} of {len(HARMS)} right, harmless: {len(HARMLESS)} of {len(HARMLESS)} right, "
+        r"0 skipped, in \d+ s$",
+        outcome.stdout.splitlines()[-1],
+    )
+
+
+# --- one broken rule
+
+
+class Deaf(SchemaRule):
+    def is_failing(self, ordinal: int) -> bool:
+        return False
+
+
+class Touchy(SchemaRule):
+    def is_failing(self, ordinal: int) -> bool:
+        return bool(self._bad) and self._bad[-1] == ordinal
+
+
+class Naive(TradeSequence):
+    def admit(self, payload: Trade) -> bool:
+        return True
+
+
+def no_staleness(session: Session, _: Session) -> None:
+    session.freshness.limit = 3600.0
+
+
+def no_latency(session: Session, _: Session) -> None:
+    session._latency_rule.limit = math.inf
+
+
+def no_schema(session: Session, _: Session) -> None:
+    session._schema = Deaf()
+
+
+def touchy_schema(session: Session, _: Session) -> None:
+    session._schema = Touchy()
+
+
+def no_status(session: Session, _: Session) -> None:
+    session._judge_status = lambda now: None  # type: ignore[method-assign]
+
+
+def no_disconnect(session: Session, _: Session) -> None:
+    session._note_disconnected = lambda now: None  # type: ignore[method-assign]
+
+
+def wrong_reason(session: Session, _: Session) -> None:
+    session._note_disconnected = lambda now: session.gate.trip(Reason.STALE, now)  # type: ignore[method-assign]
+
+
+def too_many_reasons(session: Session, _: Session) -> None:
+    def note(now: float) -> None:
+        session.gate.trip(Reason.DISCONNECTED, now)
+        session.gate.trip(Reason.SCHEMA, now)
+        session.gate.clear(Reason.SCHEMA, now)
+
+    session._note_disconnected = note  # type: ignore[method-assign]
+
+
+def hasty_gate(session: Session, _: Session) -> None:
+    session.gate.resume_after = 0.0
+
+
+def stubborn_gate(session: Session, _: Session) -> None:
+    session.gate.resume_after = 3600.0
+
+
+def uncounted_repetitions(session: Session, _: Session) -> None:
+    session.lanes[f"{session.symbol.lower()}@trade"].sequence = Naive()
+
+
+def neighbour_halts_too(session: Session, other: Session) -> None:
+    def note(now: float) -> None:
+        session.gate.trip(Reason.DISCONNECTED, now)
+        other.gate.trip(Reason.SCHEMA, now)
+
+    session._note_disconnected = note  # type: ignore[method-assign]
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A rule that is broken in every session of a daemon, a case that must find out, and what it must say."""
+
+    rule: Callable[[Session, Session], None]
+    case: str
+    verdict: str
+
+
+BROKEN = (
+    Broken(no_staleness, "mute", "not halted for stale within 2.0 s"),
+    Broken(no_latency, "delay", "not halted for latency within 1.6 s"),
+    Broken(no_schema, "garbage_bad_json", "not halted for schema within 1.5 s"),
+    Broken(touchy_schema, "one_bad_json", "halted for schema"),
+    Broken(no_status, "status_halt", "not halted for exchange within 1.3 s"),
+    Broken(no_disconnect, "close_1001", "not halted for disconnected within 1.0 s"),
+    Broken(wrong_reason, "close_1001", "not halted for disconnected within 1.0 s"),
+    Broken(too_many_reasons, "close_1001", "halted for schema as well"),
+    Broken(hasty_gate, "mute", "open after less than 0.5 s of good data"),
+    Broken(stubborn_gate, "mute", "not open within 1.5 s of its end"),
+    Broken(uncounted_repetitions, "duplicate_trades", "no sign of it: feedd_duplicate_messages_total"),
+    Broken(neighbour_halts_too, "close_1001", "changed to schema, and nothing was done to it"),
+)
+
+
+async def test_broken_rule_is_found() -> None:
+    """Each in a symbol of its own, all at the same time."""
+    symbols = tuple(f"{broken.rule.__name__.upper()}USDT" for broken in BROKEN)
+    outcomes: list[Outcome] = []
+    async with Exchange(ExchangeSettings(symbols=(*symbols, OTHER))) as exchange:
+        keys = {"FEEDD_SYMBOLS": ",".join((*symbols, OTHER)), "FEEDD_EXCHANGE_STATUS_SECONDS": "0.3"}
+        async with running(settings_for(exchange, **keys)) as feedd:
+            await feedd.until_open()
+            for broken, symbol in zip(BROKEN, symbols, strict=True):
+                broken.rule(feedd.session(symbol), feedd.session(OTHER))
+            async with prepared(feedd.url, outcomes.append) as runner:
+                await asyncio.gather(
+                    *(
+                        runner.run_case(named([broken.case])[0], symbol)
+                        for broken, symbol in zip(BROKEN, symbols, strict=True)
+                    )
+                )
+    problems = {outcome.symbol: " ".join(outcome.problems) for outcome in outcomes}
+    for broken, symbol in zip(BROKEN, symbols, strict=True):
+        assert broken.verdict in problems[symbol], broken
+
+
+async def test_what_is_found_while_the_machine_stands_still_is_no_finding() -> None:
+    outcomes: list[Outcome] = []
+    async with (
+        Exchange(EXCHANGE) as exchange,
+        running(settings_for(exchange)) as feedd,
+        prepared(feedd.url, outcomes.append) as runner,
+    ):
+        drilling = asyncio.create_task(runner.run_case(named(["short_mute"])[0], HIT))
+        await feedd.until(lambda _: bool(exchange.faults.active()))
+        time.sleep(1.2)  # noqa: ASYNC251  # longer than the symbol may be silent
+        await drilling
+    [outcome] = outcomes
+    assert (outcome.problems, outcome.tries) == ((), 2)
+
+
+async def test_finding_on_a_machine_that_gets_on_is_final() -> None:
+    outcomes: list[Outcome] = []
+    async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
+        await feedd.until_open()
+        touchy_schema(feedd.session(HIT), feedd.session(OTHER))
+        async with prepared(feedd.url, outcomes.append) as runner:
+            await runner.run_case(named(["one_bad_json"])[0], HIT)
+    [outcome] = outcomes
+    assert (outcome.problems, outcome.tries) == (("halted for schema",), 1)
+
+
+async def test_drill_leaves_the_daemon_as_it_was() -> None:
+    said: list[str] = []
+    async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
+        assert await drill(feedd.url, named(["close_1001", "mute"]), said.append)
+        assert exchange.faults.active() == ()
+        assert not any(feedd.session(symbol).gate.halted for symbol in SYMBOLS)
+
+
+async def test_case_that_means_nothing_to_the_daemon_is_skipped_and_says_why() -> None:
+    said: list[str] = []
+    async with Exchange(EXCHANGE) as exchange:
+        settings = settings_for(exchange, FEEDD_SYMBOLS=HIT, FEEDD_STREAMS="depth@100ms,kline_1s")
+        async with running(settings) as feedd:
+            cases = named(["duplicate_trades", "kill_switch", "others_reset", "duplicate_candles"])
+            assert await drill(feedd.url, cases, said.append)
+    assert said[-4:-1] == [
+        "skipped kill_switch: it edits the env-file",
+        "skipped duplicate_trades: the daemon has no trade",
+        "skipped others_reset: there is only one symbol",
+    ]
+    assert "harmless: 1 of 1 right, 3 skipped" in said[-1]
+
+
+# --- what can't be drilled
+
+
+def static_settings() -> Settings:
+    return resolve(None, {}, {"FEEDD_SYMBOLS": "SPY", "FEEDD_LISTEN": "127.0.0.1:0"}).settings
+
+
+async def refused(feedd: Running) -> str:
+    with pytest.raises(NotDrillableError) as refusal:
+        await drill(feedd.url, named([]), print)
+    return str(refusal.value)
+
+
+async def test_static_data_is_not_drilled() -> None:
+    async with running(static_settings()) as feedd:
+        assert "plays static data" in await refused(feedd)
+
+
+async def test_exchange_without_a_fault_board_is_not_drilled() -> None:
+    async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as other:
+        # A daemon's own HTTP side is a server like any other, and has no board.
+        async with running(settings_for(exchange, FEEDD_REST_URL=other.url)) as feedd:
+            assert "is no embedded exchange" in await refused(feedd)
+        assert exchange.faults.active() == ()
+
+
+async def test_exchange_that_somebody_breaks_already_is_not_drilled() -> None:
+    async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
+        exchange.set_fault("unknown_field", symbol=HIT)
+        assert "faults are on" in await refused(feedd)
+        assert len(exchange.faults.active()) == 1
+
+
+async def test_daemon_whose_halts_latch_is_not_drilled() -> None:
+    async with (
+        Exchange(EXCHANGE) as exchange,
+        running(settings_for(exchange, FEEDD_RESUME="manual")) as feedd,
+    ):
+        assert "FEEDD_RESUME=manual" in await refused(feedd)
+
+
+async def test_halted_daemon_is_not_drilled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feedd.drill.course.OPEN_SECONDS", 1.0)
+    async with Exchange(EXCHANGE) as exchange:
+        settings = settings_for(exchange, FLAG_TRADING_HALTED="1")
+        async with running(settings) as feedd:
+            await feedd.until(lambda feedd: all(feedd.session(name).is_connected for name in SYMBOLS))
+            with pytest.raises(NotReadyError, match=r"BTCUSDT \(kill_switch\), ETHUSDT \(kill_switch\)"):
+                await drill(feedd.url, named([]), print)
+
+
+async def test_daemon_that_dies_ends_the_drill() -> None:
+    async with Exchange(EXCHANGE) as exchange, AsyncExitStack() as stack:
+        feedd = await stack.enter_async_context(running(settings_for(exchange)))
+        drilling = asyncio.create_task(drill(feedd.url, named(["mute"]), print))
+        await feedd.until(lambda _: bool(exchange.faults.active()))
+        await stack.aclose()
+        with pytest.raises(UnavailableError, match=f"the daemon at {feedd.url} is gone"):
+            await drilling
+        assert exchange.faults.active() == ()
+
+
+# --- the command
+
+
+async def run_drill(*arguments: str) -> tuple[int, str, str]:
+    process = await start_drill(*arguments)
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def start_drill(*arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "feedd", "drill", *arguments,
+        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+async def test_broken_daemon_is_exit_1() -> None:
+    async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
+        await feedd.until_open()
+        for symbol in SYMBOLS:
+            no_disconnect(feedd.session(symbol), feedd.session(symbol))
+        code, out, err = await run_drill("--against", feedd.url, "--only", "close_1001")
+    assert (code, err) == (1, "")
+    assert out.splitlines()[-1].startswith("harms: 0 of 1 right")
+
+
+async def test_interrupted_drill_takes_its_faults_back() -> None:
+    async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
+        process = await start_drill("--against", feedd.url, "--only", "mute")
+        await feedd.until(lambda _: bool(exchange.faults.active()))
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+        assert process.returncode == 1
+        assert b"the drill was stopped" in err
+        assert exchange.faults.active() == ()
+
+
+async def test_refusal_is_exit_2() -> None:
+    async with running(static_settings()) as feedd:
+        code, out, err = await run_drill("--against", feedd.url)
+    assert (code, out) == (2, "")
+    assert err.startswith("feedd: the daemon at")
+
+
+def test_unknown_case_is_exit_2() -> None:
+    outcome = feedd("drill", "--only", "no_such_case")
+    assert outcome.returncode == 2
+    assert outcome.stderr.startswith("feedd: no such case: no_such_case")
+
+
+def test_absent_daemon_is_exit_1() -> None:
+    outcome = feedd("drill", "--against", "http://127.0.0.1:9")
+    assert outcome.returncode == 1
+    assert outcome.stderr.startswith("feedd: no daemon answers at http://127.0.0.1:9")
+
+
+def test_list_shows_every_case_and_does_nothing() -> None:
+    outcome = feedd("drill", "--list")
+    assert outcome.returncode == 0
+    assert [line.split()[0] for line in outcome.stdout.splitlines()] == [
+        case.name for case in (*HARMS, *HARMLESS)
+    ]
