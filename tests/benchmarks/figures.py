@@ -41,7 +41,7 @@ class Series:
             f"{value:,.{self.digits}f}" for value in (self.median, min(self.values), max(self.values))
         )
         unit = f" {self.unit}" if self.unit else ""
-        return f"{middle}{unit} ({low}–{high})"
+        return f"{middle}{unit} ({low} to {high})"
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Rounds:
     ) -> Series:
         """Return the quotients of two cells' figures within each round."""
         values = [ours[key] / theirs[base_key or key] for ours, theirs in self._pairs(cell, base)]
-        return Series(name, values, "×", digits)
+        return Series(name, values, "x", digits)
 
     def differences(
         self, name: str, cell: str, base: str, key: str, unit: str, scale: float, digits: int = 2

@@ -62,7 +62,7 @@ def _bars(bars: Sequence[Bar], top: int) -> tuple[list[str], int]:
         values = (bar.series.median, min(bar.series.values), max(bar.series.values))
         shares = [min(_share(bar, value), SCALE_END) / SCALE_END for value in values]
         kind = "kept" if bar.holds else "missed"
-        unit = "" if bar.series.unit == "×" else f" {bar.series.unit}"
+        unit = "" if bar.series.unit == "x" else f" {bar.series.unit}"
         parts += _row(
             first + row * ROW, bar.series.name, shares, kind, f"{values[0]:.{bar.series.digits}f}{unit}"
         )

@@ -9,8 +9,8 @@ It sends trades to whoever has asked for them, and knows just enough of HTTP and
     GET /pace?messages=N&rate=R&burst=B  N more in all, R a second, B of them back to back
     GET /api/v3/time, /api/v3/exchangeInfo
 
-A message's price says when it was sent: `send_time` reads it. Both ends are on one host, so that its monotonic
-clock is right to less than a microsecond, where the event time has only milliseconds.
+A message's price says when it was sent (`clients/stamp.py`). Both ends are on one host, so that its
+monotonic clock is right to less than a microsecond, where the event time has only milliseconds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import time
 from collections.abc import Callable
 from itertools import cycle
 from typing import Any, cast
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 from tests.benchmarks.clients.stamp import PRICE_BASE
 
@@ -95,24 +95,13 @@ class Hub:
 
     def __init__(self) -> None:
         self.streams: list[Stream] = []
-        self._connected = asyncio.Condition()
         self._pacing: asyncio.Task[None] | None = None
-
-    async def add(self, streams: list[Stream]) -> None:
-        async with self._connected:
-            self.streams += streams
-            self._connected.notify_all()
-
-    async def remove(self, streams: list[Stream]) -> None:
-        gone = set(map(id, streams))
-        async with self._connected:
-            self.streams = [stream for stream in self.streams if id(stream) not in gone]
-            self._connected.notify_all()
 
     async def expect(self, count: int) -> None:
         """Wait until exactly so many streams are listened to; those of the last client may still be there."""
-        async with asyncio.timeout(CONNECT_SECONDS), self._connected:
-            await self._connected.wait_for(lambda: len(self.streams) == count)
+        async with asyncio.timeout(CONNECT_SECONDS):
+            while len(self.streams) != count:
+                await asyncio.sleep(0.01)
         for stream in self.streams:
             stream.send_one()
 
@@ -175,7 +164,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         for task in self._tasks:
             task.cancel()
-        asyncio.ensure_future(self._hub.remove(list(self._streams.values())))
+        mine = set(self._streams.values())
+        self._hub.streams = [stream for stream in self._hub.streams if stream not in mine]
 
     def pause_writing(self) -> None:
         self._can_write.clear()
@@ -202,9 +192,7 @@ class Connection(asyncio.Protocol):
             self._combined = target.path.startswith("/stream")
             self._subscribe(names[0].split("/"))
             return
-        query = {
-            name: float(values[0]) for name, values in parse_qs(target.query).items() if name in _NUMBERS
-        }
+        query = {name: float(value) for name, value in parse_qsl(target.query) if name in _NUMBERS}
         answers: dict[str, Callable[[], Any]] = {
             "/expect": lambda: self._hub.expect(int(query["streams"])),
             "/flood": lambda: self._flood(int(query["messages"])),
@@ -253,12 +241,10 @@ class Connection(asyncio.Protocol):
         )
 
     def _subscribe(self, names: list[str]) -> None:
-        known = [name for name in names if name.partition("@")[2] in _PAYLOADS]
-        new = {
-            name: Stream(self.transport, name, self._combined) for name in known if name not in self._streams
-        }
-        self._streams |= new
-        self._do(self._hub.add(list(new.values())))
+        for name in names:
+            if name.partition("@")[2] in _PAYLOADS and name not in self._streams:
+                self._streams[name] = Stream(self.transport, name, self._combined)
+                self._hub.streams.append(self._streams[name])
 
     def _read_frames(self) -> None:
         while (frame := _unframed(self._buffer)) is not None:

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
+from tests.benchmarks.clients.stamp import price_in
+
 READ_BYTES = 1 << 20
 REST_SECONDS = 0.001
 """Between two looks where the moments are of no interest: a reader that is woken for each message takes more
@@ -80,7 +82,7 @@ class Consumer:
                 end, arrival = next(ends)
             if kind != _TEXT:
                 continue  # a ping; nobody waits for the answer as long as this runs
-            yield payload.partition(b'"p":"')[2].partition(b'"')[0].decode(), arrival + to_monotonic
+            yield price_in(payload), arrival + to_monotonic
 
 
 def _arrival(control: list[tuple[int, int, bytes]]) -> float:

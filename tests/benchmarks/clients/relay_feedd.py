@@ -11,6 +11,7 @@ import uvloop
 from feedd.core.session import Lane
 from tests.benchmarks.clients.consumers import Heard, listening
 from tests.benchmarks.clients.order import Cost, Order, note_delays, read_order, run, tell
+from tests.benchmarks.clients.stamp import price_in
 from tests.benchmarks.clients.with_feedd import received, running, settings_for
 
 DRAIN_SECONDS = 0.3
@@ -20,7 +21,7 @@ EXACT_RATE = 5000.0
 
 @dataclass
 class RelayCost(Cost):
-    """What a relay's run has cost; the delays are from a frame's reading to its being there for a consumer."""
+    """What a relay's run has cost. The delays are from a frame's reading until a consumer can read it."""
 
     delivered: int = 0
 
@@ -29,18 +30,14 @@ class Readings:
     """Notes when the frames were read."""
 
     def __init__(self) -> None:
-        self._read: list[tuple[float | None, bytes]] = []
+        self._read: list[tuple[float, bytes]] = []
 
     def deliver(self, lane: Lane, raw: bytes) -> None:
-        self._read.append((lane.last_at, raw))
+        self._read.append((lane.last_at or 0.0, raw))
 
     def delays(self, heard: Heard) -> list[float]:
         """Return how long each message took to each consumer."""
-        read_at = {
-            raw.partition(b'"p":"')[2].partition(b'"')[0].decode(): at
-            for at, raw in self._read
-            if at is not None
-        }
+        read_at = {price_in(raw): at for at, raw in self._read}
         return [at - read_at[price] for arrivals in heard.arrivals for price, at in arrivals]
 
 

@@ -1,4 +1,4 @@
-"""feedd while it is scraped: how long messages wait for it, and what the page costs beside prometheus_client."""
+"""feedd while it is scraped: how long messages wait, and what the page costs beside prometheus_client's."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _cost(work: Callable[[], object]) -> float:
 
 def same_series(page: str) -> CollectorRegistry:
     """Return prometheus_client's own metrics with the families, labels and buckets of a page."""
-    disable_created_metrics()  # which would be more lines
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # which would be more lines
     registry = CollectorRegistry()
     for family in text_string_to_metric_families(page):
         if not family.name.startswith(_OF_THE_INTERPRETER):

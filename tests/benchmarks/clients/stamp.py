@@ -9,3 +9,8 @@ PRICE_BASE = 1_000_000.0
 def send_time(price: str | float) -> float:
     """Return the monotonic seconds at which the message with this price was sent."""
     return float(price) - PRICE_BASE
+
+
+def price_in(payload: bytes) -> str:
+    """Return the price in a message."""
+    return payload.partition(b'"p":"')[2].partition(b'"')[0].decode()

@@ -15,14 +15,14 @@ from feedd.daemon import Daemon
 from feedd.settings import Settings, resolve
 from feedd.sources.intake import Deliver
 from tests.benchmarks.clients.order import Order, note_delays, read_order, run, tell
-from tests.benchmarks.clients.stamp import send_time
+from tests.benchmarks.clients.stamp import price_in, send_time
 
 CONNECT_BUDGET = 100_000
 """Binance allows an address 300 connections in five minutes; the server here doesn't count."""
 
 
 def settings_for(order: Order, **more: str) -> Settings:
-    """Return the settings of a daemon with one symbol per connection, each with its trades unless told more."""
+    """Return the settings of a daemon with one symbol per connection, each with its trades."""
     arguments = {
         "FLAG_REALTIME": "1",
         "FEEDD_SYMBOLS": ",".join(order.symbols),
@@ -72,8 +72,8 @@ class Arrivals:
 
     def delays(self) -> list[tuple[float, float]]:
         """Return when each message was handed on (monotonic seconds), and how long after its sending."""
-        prices = (frame.partition(b'"p":"')[2].partition(b'"')[0].decode() for frame in self._frames)
-        return [(at, at - send_time(price)) for at, price in zip(self._times, prices, strict=True)]
+        sent = (send_time(price_in(frame)) for frame in self._frames)
+        return [(at, at - before) for at, before in zip(self._times, sent, strict=True)]
 
 
 async def main() -> None:

@@ -14,8 +14,8 @@ SECONDS = 4
 P50_LIMIT = 2.5
 
 ABOUT = (
-    f"{RATE:,} trades a second over {CONNECTIONS} connections, {BURST} of them back to back, {RATE // "
-    "BURST} times a second."
+    f"{RATE:,} trades a second over {CONNECTIONS} connections, {BURST} of them back to back, "
+    f"{RATE // BURST} times a second."
 )
 
 
