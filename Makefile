@@ -60,7 +60,7 @@ scale: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.scale
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m tests.benchmarks.ingest
+	$(BIN)/python -m tests.benchmarks
 
 lock: $(VENV)/.dev
 	$(BIN)/pip install --quiet uv
@@ -75,7 +75,7 @@ sample: $(VENV)/.run
 	$(BIN)/python -c "from feedd.settings import sample; print(sample(), end='')" >systemd/feedd.env
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) .venv-bench build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.run: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
