@@ -75,7 +75,7 @@ def _settings(**more: str) -> dict[str, str]:
     ("reason", "rules", "settings"),
     [
         (DisconnectReason.ROTATION, {}, {"FEEDD_ROTATE_AFTER_HOURS": str(0.3 / 3600)}),
-        (DisconnectReason.SERVER_SHUTDOWN, {"lifetime": 1.3, "shutdown_notice": 1.0}, {}),
+        (DisconnectReason.SERVER_SHUTDOWN, {"lifetime": 5.3, "shutdown_notice": 5.0}, {}),
     ],
     ids=["rotation", "server_shutdown"],
 )
