@@ -298,11 +298,12 @@ class Attendance:
         )
         try:
             await response.prepare(request)
-        except ValueError as error:  # what becomes of a key that is no ASCII text
+        except (ValueError, ConnectionError) as error:
+            # A key that is no ASCII text, or a consumer that has left and hears nothing of this.
             raise web.HTTPBadRequest(text=f"handshake: {error}\n") from None
         transport = request.transport
         if transport is None or transport.is_closing():
-            raise ConnectionResetError("the consumer has left during the handshake")
+            raise web.HTTPBadRequest(text="handshake: the consumer has left\n")
         return Consumer(self._desk, request, response, transport)
 
     async def serve(self, consumer: Consumer, hear: Hear = lambda _: None) -> None:

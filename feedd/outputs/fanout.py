@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 from feedd.binance.envelope import combined_form, raw_form
@@ -97,8 +97,10 @@ class Fanout:
     def __init__(self) -> None:
         self._channels: dict[str, Channel] = {}
         self._tuned: dict[Listener, tuple[frozenset[str], bool]] = {}
-        self._pending: deque[tuple[Message, Iterator[Turn]]] = deque()
+        self._pending: deque[tuple[Message, tuple[Turn, ...]]] = deque()
         self._turns_pending = 0
+        self._turns_taken = 0
+        """Of the oldest message."""
         self._is_scheduled = False
 
     @property
@@ -126,7 +128,7 @@ class Fanout:
         if channel is None:
             return
         turns = channel.turns
-        self._pending.append((Message(name, frame), iter(turns)))
+        self._pending.append((Message(name, frame), turns))
         self._turns_pending += len(turns)
         while self._turns_pending > TURNS_PENDING:
             self._write_turn()
@@ -135,7 +137,7 @@ class Fanout:
 
     def flush(self) -> None:
         """Write all that is put down."""
-        while self._turns_pending:
+        while self._pending:
             self._write_turn()
 
     def _schedule(self) -> None:
@@ -144,21 +146,21 @@ class Fanout:
 
     def _take_turn(self) -> None:
         written = 0
-        while self._turns_pending and written < TURN_WRITES:
+        while self._pending and written < TURN_WRITES:
             written += self._write_turn()
         self._is_scheduled = False
-        if self._turns_pending:
+        if self._pending:
             self._schedule()
 
     def _write_turn(self) -> int:
         """Write the oldest message to the next of its listeners; returns to how many."""
         message, turns = self._pending[0]
-        turn = next(turns, None)
-        if turn is None:
-            self._pending.popleft()
-            return 0
+        combined, listeners = turns[self._turns_taken]
+        self._turns_taken += 1
         self._turns_pending -= 1
-        combined, listeners = turn
+        if self._turns_taken == len(turns):
+            self._pending.popleft()
+            self._turns_taken = 0
         try:
             frame = message.form(combined)
             for listener in listeners:

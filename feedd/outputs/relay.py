@@ -10,7 +10,7 @@ market's.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -173,6 +173,9 @@ class Relay:
             raise web.HTTPServiceUnavailable(text=text)
 
     def _refuse_halted(self, names: Iterable[str]) -> None:
+        for symbol in _symbols(names):
+            if symbol not in self._desk.sessions:
+                raise web.HTTPNotFound(text=f"symbol {symbol!r} is not configured\n")
         halted = self._halted(names)
         if halted:
             self._desk.consumers.disconnects[ConsumerDisconnect.HALT] += 1
@@ -180,11 +183,10 @@ class Relay:
 
     def _halted(self, names: Iterable[str]) -> str:
         """Say which of the streams' symbols is halted, and why; nothing if none is."""
-        for name in names:
-            symbol = name.partition("@")[0].upper()
+        for symbol in _symbols(names):
             session = self._desk.sessions.get(symbol)
             if session is None:
-                return f"{symbol} is not configured"
+                return f"{symbol} is not configured any more"
             if session.gate.halted:
                 return f"{symbol} is halted: {', '.join(session.gate.reasons)}"
         return ""
@@ -233,6 +235,10 @@ class Relay:
             if len(self._names_logged) < NAMES_LOGGED:
                 self._names_logged.add(name)
                 log.warning("%s", message, extra=fields(stream=name))
+
+
+def _symbols(names: Iterable[str]) -> Iterator[str]:
+    return (name.partition("@")[0].upper() for name in names if "@" in name)
 
 
 def _target_of(request: web.Request) -> Target:

@@ -241,9 +241,16 @@ class Web:
             "/ws": self._streams,
             "/ws/{names:.*}": self._streams,
         }
-        application.add_routes([web.get(path, handler) for path, handler in handlers.items()])
+        # Were it not for the last route, an Expect header of garbage would end in a traceback of aiohttp's.
         application.add_routes(
-            [web.get(path, handler, allow_head=False) for path, handler in sockets.items()]
+            [
+                *(web.get(path, handler, expect_handler=_expect) for path, handler in handlers.items()),
+                *(
+                    web.get(path, handler, allow_head=False, expect_handler=_expect)
+                    for path, handler in sockets.items()
+                ),
+                web.route("*", "/{elsewhere:.*}", _elsewhere, expect_handler=_expect),
+            ]
         )
         return application
 
@@ -313,6 +320,18 @@ class Web:
 
     async def _status(self, _: web.Request) -> web.Response:
         return _json(status(self._desk, self._now(), self._attendance.describe()), 200)
+
+
+async def _elsewhere(request: web.Request) -> web.Response:
+    """Refuse what none of the pages is: another path, or another method than GET."""
+    known = await request.app.router.resolve(request.clone(method="GET"))
+    if known.handler is _elsewhere:
+        raise web.HTTPNotFound
+    raise web.HTTPMethodNotAllowed(request.method, ("GET",))
+
+
+async def _expect(_: web.Request) -> None:
+    """Heed no Expect header: it is about a body, and there is none here to wait for."""
 
 
 def _index_row(symbol: str, gate: dict[str, Any]) -> str:

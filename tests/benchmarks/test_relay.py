@@ -33,8 +33,8 @@ def test_two_hundred_consumers_delay_the_market_by_less_than_a_tenth() -> None:
     """p99 of the time from the exchange's send until a trade was handed on to every output.
 
     It is measured in turns with the consumers and without, and the median turn of each counts. What else runs
-    on the machine disturbs that now and then, so it may be tried again; a relay that writes to all of them at
-    once needs half as long again and more, however often it is tried.
+    on the machine disturbs that now and then, so it may be tried again; with a relay that writes to all of
+    them at once it takes twice as long and more, however often it is tried.
     """
     ratios = []
     for _ in range(TRIES):

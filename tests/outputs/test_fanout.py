@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Iterable
 
 import pytest
@@ -49,7 +50,7 @@ def tuned(fanout: Fanout, count: int, names: Iterable[str] = (NAME,), is_combine
 async def turns(fanout: Fanout) -> int:
     """Give the event loop turns until nothing is left to write; returns how many it took."""
     taken = 0
-    while fanout._turns_pending:
+    while fanout._pending:
         await asyncio.sleep(0)
         taken += 1
     return taken
@@ -139,6 +140,19 @@ async def test_who_listens_is_settled_when_a_message_comes() -> None:
     fanout.flush()
     assert early.frames == [text_frame(combined(number)) for number in (1, 2)]
     assert late.frames == [text_frame(combined(number)) for number in (2, 3)]
+
+
+async def test_nothing_is_kept_of_a_message_once_it_is_written() -> None:
+    fanout = Fanout()
+    ears = tuned(fanout, 10)
+    fanout.deliver(NAME, combined(1))
+    await turns(fanout)
+    gone = weakref.ref(ears.pop())
+    for ear in (*ears, gone()):
+        assert ear is not None
+        fanout.tune(ear, (), combined=True)
+    del ear
+    assert gone() is None
 
 
 async def test_form_can_be_changed() -> None:

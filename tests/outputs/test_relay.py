@@ -317,7 +317,8 @@ async def test_who_asked_to_hear_no_halted_symbol_is_not_let_in_to_one() -> None
     ):
         await feedd.until(lambda feedd: feedd.session().gate.reasons == (Reason.KILL_SWITCH,))
         assert await feedd.get(f"/ws/{TRADES}?on_halt=close") == (503, "BTCUSDT is halted: kill_switch\n")
-        assert await feedd.get("/ws/dogeusdt@trade?on_halt=close") == (503, "DOGEUSDT is not configured\n")
+        unknown = (404, "symbol 'DOGEUSDT' is not configured\n")
+        assert await feedd.get("/ws/dogeusdt@trade?on_halt=close") == unknown
         async with raw_listener(feedd, "/ws?on_halt=close") as client:
             client.send(TEXT, orjson.dumps({"method": "SUBSCRIBE", "params": [TRADES], "id": 1}))
             assert await client.receive_until(CLOSE) == b"\x03\xf5BTCUSDT is halted: kill_switch"
