@@ -32,6 +32,8 @@ def set_up(level: LogLevel, log_format: LogFormat, environ: Mapping[str, str] = 
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     root.propagate = False
+    # It warns of every handshake that offers a subprotocol: whoever connects could fill the journal.
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
 
 
 def discard() -> None:

@@ -64,6 +64,7 @@ _PAGES: Final = (
     ("/-/ready", "200 while every symbol has good live data"),
     ("/-/healthy", "200 while the process works"),
 )
+_HANDSHAKE: Final = ("Upgrade", "Connection", "Sec-WebSocket-Version", "Sec-WebSocket-Key")
 _INDEX: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>feedd</title><style>
@@ -200,11 +201,9 @@ class Web:
     async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let a request pass to its page, if whoever asks may."""
         with self._door.answering(request.transport):
-            if not all(
-                map(str.isascii, request.headers.values())
-            ):  # aiohttp takes any bytes, and fails later
+            if not _is_handshake_text(request):
                 self._reject(Rejection.MALFORMED, request.remote or "")
-                return web.Response(status=400, text="headers: expected ASCII\n")
+                return web.Response(status=400, text="handshake: expected ASCII\n")
             match await self._access.check(request.headers.get("Authorization")):
                 case Verdict.GRANTED:
                     return await handler(request)
@@ -338,6 +337,11 @@ def _index_row(symbol: str, gate: dict[str, Any]) -> str:
     word = "halted" if gate["halted"] else "open"
     reasons = ", ".join(gate["reasons"])
     return f'<tr><td>{escape(symbol)}</td><td class="{word}">{word}</td><td>{reasons}</td></tr>'
+
+
+def _is_handshake_text(request: web.Request) -> bool:
+    """Say whether the headers of a handshake are text: aiohttp takes any bytes for it, and fails later."""
+    return all(request.headers.get(name, "").isascii() for name in _HANDSHAKE)
 
 
 def _allow_static(request: web.Request) -> bool:

@@ -231,6 +231,24 @@ async def test_request_beyond_its_bounds_is_refused(
     assert "Traceback" not in caplog.text
 
 
+@pytest.mark.parametrize("name", ["Upgrade", "Connection", "Sec-WebSocket-Version", "Sec-WebSocket-Key"])
+async def test_handshake_that_is_no_text_is_refused(
+    clients: Clients, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    good = (
+        b"GET /gate/events" + HEAD + b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    async with running(static_settings()) as daemon:
+        for text, status in (
+            (good, b"101"),
+            (good.replace(name.encode() + b": ", name.encode() + b": \x80"), b"400"),
+        ):
+            connection = await clients.open(daemon, text)
+            assert (await connection[0].read(64)).split()[1] == status
+    assert "Traceback" not in caplog.text
+
+
 async def test_body_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, clients: Clients) -> None:
     monkeypatch.setattr(web, "BODY_SECONDS", 0.2)
     async with running(static_settings()) as daemon:

@@ -36,6 +36,7 @@ UPGRADE = (
     "Connection: Upgrade",
     "Sec-WebSocket-Version: 13",
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Protocol: chat",
 )
 FUZZ = settings(max_examples=150, deadline=None)
 
@@ -118,7 +119,10 @@ def daemon(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         assert found.state() == state
         assert found.memory_kib() - memory < GROWTH_KIB
         found.until(lambda: found.descriptors() <= descriptors)
-        assert not re.search("Traceback|Error|level=error|bug", found.log.read_text()), found.log.read_text()
+        said = found.log.read_text()
+        assert not re.search("Traceback|Error|level=error|bug", said), said
+        assert all(line.startswith("time=") for line in said.splitlines()), said
+        assert len(said.splitlines()) < 50, said
         found.process.send_signal(signal.SIGTERM)
         assert found.process.wait(10) == 0
     finally:
