@@ -9,7 +9,10 @@ CLIENTS := .venv-clients
 APT_PACKAGES := prometheus prometheus-alertmanager systemd systemd-sysv systemd-container dbus libnss-systemd \
 	procps util-linux iproute2 python3-venv shellcheck gcc python3-dev
 
-.PHONY: run stack test lint types coverage unit endurance mutations soak bench scale lock sample clean system-packages
+# Tests that mostly wait.
+WAITING := tests/alerts tests/system tests/drill
+
+.PHONY: run stack test lint types coverage unit unit-waiting unit-working endurance mutations soak bench scale lock sample clean system-packages
 
 run: $(VENV)/.run
 	$(BIN)/feedd demo
@@ -31,8 +34,15 @@ types: $(VENV)/.dev
 coverage: $(VENV)/.dev
 	$(BIN)/python -m tests.core_coverage
 
+# Alerts, drills and the box wait for minutes of real time, so the rest can run meanwhile.
 unit: $(VENV)/.dev system-packages $(CLIENTS)/.installed
-	$(BIN)/python -X dev -m pytest
+	$(MAKE) --jobs=2 --output-sync=target unit-waiting unit-working
+
+unit-waiting: $(VENV)/.dev
+	$(BIN)/python -X dev -m pytest --durations=5 $(WAITING)
+
+unit-working: $(VENV)/.dev
+	$(BIN)/python -X dev -m pytest --durations=15 tests $(WAITING:%=--ignore=%)
 
 stack: $(VENV)/.run system-packages
 	$(BIN)/python deploy/stack

@@ -470,7 +470,7 @@ KEYS = (
         "FEEDD_WEB_CONFIG",
         "web_config",
         _unset_or(_path),
-        "TLS and auth of the HTTP side: a file in the Prometheus exporters' web-config format.",
+        "TLS and auth of the HTTP side: a web config as Prometheus' exporters have it. A reload re-reads it.",
         "FEEDD_LISTEN leaves the loopback.",
     ),
     Key(

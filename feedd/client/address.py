@@ -13,6 +13,8 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
+from feedd import __version__
+
 DIAL_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 0.5
 _CLOSING: Final = aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS)
@@ -42,7 +44,7 @@ class Address:
         if scheme not in ("http", "https") or not parsed.host:
             without_password = re.sub("//.*@", "//", url)
             raise ValueError(f"expected http(s)://host:port, found {without_password!r}")
-        given = dict(headers or {})
+        given = {"User-Agent": f"feedd-client/{__version__}", **(headers or {})}
         if parsed.user is not None:
             given["Authorization"] = aiohttp.encode_basic_auth(parsed.user, parsed.password or "")
         return cls(parsed.with_scheme(scheme).with_user(None), given, True if tls is None else tls)

@@ -109,7 +109,8 @@ class Decoder(Generic[Number]):
 
 def _answer(envelope: _Envelope) -> SubscriptionAnswer:
     if envelope.error is not msgspec.UNSET:
-        return SubscriptionAnswer(str(envelope.error))
+        error = envelope.error
+        return SubscriptionAnswer(str(error.get("msg", error) if isinstance(error, dict) else error))
     if envelope.result is not msgspec.UNSET:
         return SubscriptionAnswer(None)
     raise UnreadableMessage("expected stream and data")

@@ -279,7 +279,10 @@ class Feed(Generic[Number]):
 
     def _subscribed(self, answer: SubscriptionAnswer) -> None:
         if answer.error is not None:
-            raise ConnectionError(f"{self._address} refuses the streams: {answer.error}")
+            names = ", ".join(self._decoder.names)
+            raise ConnectionError(
+                f"{self._address} says {answer.error!r} to {names}: are all of them configured there?"
+            )
         log.info("market data comes from %s", self._address)
         self._has_stream = True
         self._losses.connected(time.monotonic())

@@ -66,7 +66,7 @@ class Arbiter:
             return
         for lane, merge in zip(self._lanes.values(), self._merges.values(), strict=True):
             lane.sequence.overlapping = True
-            merge.joining.add(link)
+            merge.joining = {link} | {held.link for held in merge.held}
             merge.behind_since = None
             if lane.sequence.newest is not None:
                 # Alone until now, the other one has brought all that there was.
@@ -77,7 +77,9 @@ class Arbiter:
         self._links.remove(link)
         for merge in self._merges.values():
             merge.reached.pop(link, None)
-            merge.joining.discard(link)
+            merge.joining &= {held.link for held in merge.held} | {*self._links}
+        if not self._links:
+            self.settled()
 
     def settled(self) -> None:
         """Only one connection delivers, and has brought the last of what had been seen before."""

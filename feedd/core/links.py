@@ -7,6 +7,7 @@ been silent for half its limit. Whichever delivers stays. Times are monotonic se
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from enum import Enum, auto
 from typing import Final
@@ -21,8 +22,6 @@ LOOK_SECONDS: Final = 0.05
 FIRST_PROBE_PAUSE: Final = 60.0
 LONGEST_PROBE_PAUSE: Final = 3600.0
 """A second connection that finds a quiet market was in vain; the next one waits, longer each time."""
-MUTE_SECONDS: Final = 60.0
-"""When neither of two connections delivers, the older one makes room for another attempt after this."""
 
 
 class Need(Enum):
@@ -150,22 +149,25 @@ class Links:
         """Return when `need` and `outgrown` can say something else, if no message or end comes before."""
         if len(self._open) == LINKS_MAX:
             passing = self.wanted < LINKS_MAX or any(link.leaving is not None for link in self._open)
-            return now + (LOOK_SECONDS if passing else self.grace)
+            soon = now + (LOOK_SECONDS if passing else self.grace)
+            return min([soon, *(link.renew_at for link in self._open if link.leaving is None)])
         due = [link.renew_at for link in self._open if link.leaving is None]
-        due += [self._next_probe(link) for link in self._open]
+        due += [self._next_probe()] if self._open else []
         return max(min(due), now) if due else now
 
-    def _next_probe(self, link: Link) -> float:
-        suspect_at = link.heard_at + self.silence
+    def _next_probe(self) -> float:
+        suspect_at = max(link.heard_at for link in self._open) + self.silence
         if self._probed_at is None:
             return suspect_at
-        if self._probed_at < link.heard_at:
+        probe_at = self._probed_at + self._probe_pause
+        last_word = max((link.last_at for link in self._open if link.last_at is not None), default=-math.inf)
+        if self._probed_at < last_word:
             # Not yet in this silence: at the latest when the limit is reached.
-            return max(suspect_at, min(self._probed_at + self._probe_pause, link.heard_at + self.stale_after))
-        return max(suspect_at, self._probed_at + self._probe_pause)
+            probe_at = min(probe_at, last_word + self.stale_after)
+        return max(suspect_at, probe_at)
 
     def _may_probe(self, now: float) -> bool:
-        return now >= self._next_probe(self._open[0])
+        return now >= self._next_probe()
 
     def _replaced(
         self, link: Link, other: Link, now: float, caught_up: bool
@@ -189,7 +191,9 @@ class Links:
     def _surplus(
         self, elder: Link, younger: Link, now: float, caught_up: bool
     ) -> tuple[Link, DisconnectReason] | None:
-        if now - max(elder.heard_at, younger.heard_at) >= max(MUTE_SECONDS, self.stale_after):
+        if self._may_probe(now):
+            # Neither delivers: the elder makes room for another attempt.
+            self.probing(now)
             return elder, DisconnectReason.STALLED
         if self.wanted == LINKS_MAX or elder.heard_at <= younger.opened_at:
             return None

@@ -231,7 +231,7 @@ class _Rising(Sequence):
                 return self._repeated()
             self.resets += 1
             self._recent.clear()
-            self._lower, self._lower_in_order = -1, 0
+        self._lower, self._lower_in_order = -1, 0
         self._last = identity
         self._recent.append(identity)
         return True

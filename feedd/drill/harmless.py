@@ -70,19 +70,19 @@ MESSAGES: Final = (
     _odd(
         "duplicate_trades",
         fault("duplicate", stream="trade", count=10),
-        rises("feedd_duplicate_messages_total", 5, stream="trade"),
+        rises("repetitions", 5, stream="trade"),
     ),
     _odd(
         "duplicate_quotes",
         fault("duplicate", stream="bookTicker", count=5),
-        rises("feedd_duplicate_messages_total", 3, stream="bookTicker"),
+        rises("repetitions", 3, stream="bookTicker"),
     ),
     _odd(
         "duplicate_candles",
         fault("duplicate", stream="kline_1s", count=1),
-        rises("feedd_duplicate_messages_total", stream="kline_1s"),
+        rises("repetitions", stream="kline_1s"),
     ),
-    _odd("duplicate_everything", fault("duplicate"), rises("feedd_duplicate_messages_total", 10)),
+    _odd("duplicate_everything", fault("duplicate"), rises("repetitions", 10)),
     _odd(
         "reorder_trades",
         fault("reorder", stream="trade", every=3, count=3),
@@ -91,7 +91,7 @@ MESSAGES: Final = (
     _odd(
         "reorder_quotes",
         fault("reorder", stream="bookTicker", every=3, count=3),
-        rises("feedd_duplicate_messages_total", stream="bookTicker"),
+        rises("repetitions", stream="bookTicker"),
     ),
     _odd(
         "gap_of_one",
@@ -229,7 +229,6 @@ PEOPLE: Final = (
 )
 """Somebody edits the env-file."""
 
-HARMLESS: Final = (*MESSAGES, *TIMES, *VENUE, *CONSUMERS, *PEOPLE, *NEIGHBOURS)
 
 HEALED: Final = (
     _odd(
@@ -252,5 +251,6 @@ HEALED: Final = (
         hold=Span(seconds=0.5, stale=1),
     ),
 )
-"""What a daemon mends that opens the next connection before the last one is closed. Not part of the drill
-until it does."""
+"""What the daemon mends because it opens the next connection before the last one is closed."""
+
+HARMLESS: Final = (*MESSAGES, *TIMES, *VENUE, *CONSUMERS, *PEOPLE, *NEIGHBOURS, *HEALED)

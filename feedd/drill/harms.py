@@ -391,7 +391,7 @@ EVERYWHERE: Final = (
     ),
     Case(
         name="exchange_gone",
-        does=(fault("reset"), fault("refuse", seconds=Span(seconds=1))),
+        does=(fault("reset"), fault("refuse", seconds=Span(seconds=2))),
         expected=Reason.DISCONNECTED,
         also=STALE,
         proof=(_disconnects(DisconnectReason.RESET), _failures(ConnectFailure.REFUSED)),

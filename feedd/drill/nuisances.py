@@ -83,9 +83,11 @@ async def _be_deaf(_: aiohttp.ClientSession, url: str) -> None:
 async def _be_fickle(http: aiohttp.ClientSession, url: str) -> None:
     for _ in range(_CONSUMERS):
         reader, writer = await _open(url)
-        writer.write(_UPGRADE)
-        _expect(await reader.readline(), b" 101 ")
-        writer.transport.abort()
+        try:
+            writer.write(_UPGRADE)
+            _expect(await reader.readline(), b" 101 ")
+        finally:
+            writer.transport.abort()
 
 
 async def _ask_badly(_: aiohttp.ClientSession, url: str) -> None:

@@ -11,6 +11,8 @@ Labels = frozenset[tuple[str, str]]
 """Label names and values; the symbol is never among them."""
 Key = tuple[str, Labels]
 
+_REPETITIONS: Final = ("feedd_duplicate_messages_total", "feedd_redundant_messages_total")
+"""Which of them counts one depends on whether two connections have just delivered."""
 _LINE: Final = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
 _LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
 
@@ -43,7 +45,8 @@ class Numbers:
 def read_numbers(symbol: str | None, metrics: str, status: Mapping[str, Any]) -> Numbers:
     """Read what a page of metrics and a status say of a symbol, or of all of them.
 
-    What only the status knows stands under `status` and its path: `status_resets{stream="trade"}`.
+    Repetitions, expected or not, stand under `repetitions` too. What only the status knows stands under
+    `status` and its path: `status_resets{stream="trade"}`.
     """
     mine = 'symbol="' if symbol is None else f'symbol="{symbol}"'
     values: dict[Key, float] = defaultdict(float)
@@ -54,6 +57,8 @@ def read_numbers(symbol: str | None, metrics: str, status: Mapping[str, Any]) ->
                 label for label in _LABEL.findall(read["labels"] or "") if label[0] != "symbol"
             )
             values[read["name"], labels] += float(read["value"])
+            if read["name"] in _REPETITIONS:
+                values["repetitions", labels] += float(read["value"])
     for name, of_symbol in status["symbols"].items():
         if symbol in (None, name):
             for stream, lane in of_symbol["streams"].items():

@@ -26,6 +26,8 @@ from feedd.model import Reason
 READY_SECONDS: Final = 150.0
 """How long a symbol may take to be open before its next case: a daemon pauses for 90 s where a rule of the
 exchange has turned it away."""
+HOPELESS_SECONDS: Final = 5.0
+"""The same, once some symbol has taken longer than that: it won't come back for the cases that are left."""
 SETTLE_SECONDS: Final = 0.3
 """How long a symbol is looked at after something harmless is over."""
 LANES_MAX: Final = 16
@@ -114,6 +116,7 @@ class Runner:
         self._running: list[_Run] = []
         self._retired: set[str] = set()
         """Symbols whose gates still move on account of a case that has ended."""
+        self._patience = READY_SECONDS
         self._changed_at: dict[str, float] = {}
         self._strays: list[Change] = []
         """Changes of gates at times when no case ran."""
@@ -233,11 +236,14 @@ class Runner:
 
     async def _ready(self, symbols: Sequence[str]) -> bool:
         """Wait until these symbols are open, and no bad message of before weighs on them."""
-        deadline = time.monotonic() + READY_SECONDS
-        return await self._observer.wait(
+        deadline = time.monotonic() + self._patience
+        are_ready = await self._observer.wait(
             lambda: all(self._observer.is_open(name) and self._observer.is_clean(name) for name in symbols),
             lambda: deadline,
         )
+        if not are_ready:
+            self._patience = HOPELESS_SECONDS
+        return are_ready
 
     @contextmanager
     def _attending(self, run: _Run) -> Iterator[None]:

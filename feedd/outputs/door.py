@@ -27,6 +27,8 @@ ANSWERED_MAX: Final = 64
 HANDSHAKE_SECONDS: Final = 10.0
 STALLED_SECONDS: Final = 5.0
 """Who reads nothing of an answer for this long, and then for as long again, is let go."""
+FLOOD_PAUSE_SECONDS: Final = 0.001
+"""Before the next is let in where all places are taken: a flood costs that many turns, and no more."""
 _TLS_GOODBYE_SECONDS: Final = 1.0
 _NO_DESCRIPTORS_PAUSE_SECONDS: Final = 0.1
 _BACKLOG: Final = 1024
@@ -116,6 +118,8 @@ class Door:
             visitor = Visitor(self, self._protocol(), str(address[0]))
             visitor.entering = self._start(self._let_in(visitor, connection))
             self._move(visitor, self._answered, self._waiting, WAITING_MAX)
+            if len(self._waiting) == WAITING_MAX:
+                await asyncio.sleep(FLOOD_PAUSE_SECONDS)
 
     async def _let_in(self, visitor: Visitor, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -179,11 +179,12 @@ class Web:
         return self._runner.server()
 
     def _is_bug(self, record: logging.LogRecord) -> bool:
-        """Say whether what aiohttp wants to log is worth it: a malformed request is not."""
-        if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+        """Say whether what aiohttp wants to log is worth it: malformed requests and lost clients are not."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
             self._reject(Rejection.MALFORMED, record.getMessage().rpartition(" ")[2])
-            return False
-        return record.levelno >= logging.WARNING
+        is_harmless = isinstance(error, HttpProcessingError | ConnectionError)
+        return record.levelno >= logging.WARNING and not is_harmless
 
     def _reject(self, reason: Rejection, address: str) -> None:
         self._desk.rejections[reason] += 1
@@ -199,6 +200,11 @@ class Web:
     async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let a request pass to its page, if whoever asks may."""
         with self._door.answering(request.transport):
+            if not all(
+                map(str.isascii, request.headers.values())
+            ):  # aiohttp takes any bytes, and fails later
+                self._reject(Rejection.MALFORMED, request.remote or "")
+                return web.Response(status=400, text="headers: expected ASCII\n")
             match await self._access.check(request.headers.get("Authorization")):
                 case Verdict.GRANTED:
                     return await handler(request)

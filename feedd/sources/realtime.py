@@ -140,15 +140,13 @@ class Feed:
                 need = self._links.need(now)
                 if need is not None and now >= self._dial_at:
                     self._links.dialling = True
-                    if need is Need.PROBE:
-                        self._links.probing(now)
                     tasks.create_task(self._dial(need))
                 await self._wait_for_news(self._next_look(now), now)
 
     def _look(self, now: float) -> None:
         links = self._links
         links.wanted, links.stale_after = self._upkeep.redundancy, self._stale_after
-        if len(links) > 1:
+        if len(links) > 1 or not self._reception.is_caught_up:
             self._reception.look()
         if self._is_back():
             self._note_delivery()
@@ -183,7 +181,8 @@ class Feed:
 
     def _next_look(self, now: float) -> float | None:
         """Return when to look again; None: when there is news."""
-        if len(self._links) and not (self._failing_since is None and self._budget.outage_since is None):
+        is_back_soon = self._failing_since is not None or self._budget.outage_since is not None
+        if len(self._links) and (is_back_soon or not self._reception.is_caught_up):
             return now + LOOK_SECONDS
         if self._links.dialling:
             return self._links.next_look(now) if len(self._links) > 1 else None
@@ -212,6 +211,8 @@ class Feed:
         try:
             if not await self._has_budget(need):
                 return
+            if need is Need.PROBE:
+                self._links.probing(self._monotonic())
             socket = await connect(self._http, url)
         except ConnectFailed as failed:
             self._note_failure(failed)

@@ -73,6 +73,8 @@ class Reception:
         self._first_look, self._second_look = decoder.first_look, decoder.second_look
         self._arbiter = Arbiter(intake.session.lanes[name] for name, intake in self._intake_of.items())
         self._open = 0
+        self._is_alone = False
+        """One connection delivers, and nothing waits: messages go straight on."""
         self._settling: asyncio.TimerHandle | None = None
 
     @property
@@ -85,6 +87,7 @@ class Reception:
         self._stop_settling()
         self._open += 1
         self._arbiter.opened(link)
+        self._is_alone = self._open == 1 and self._arbiter.is_caught_up
 
     def closed(self, link: Link) -> None:
         """A connection delivers no more; what waited for it goes on."""
@@ -111,7 +114,7 @@ class Reception:
         frame = self._first_look(raw)
         if frame is None:
             self._look_again(link, raw, read_at)
-        elif self._open == 1:
+        elif self._is_alone:
             link.last_at = read_at
             try:
                 self._receivers[frame.stream].take(frame, raw, read_at)
@@ -142,7 +145,7 @@ class Reception:
         link.last_at = read_at
         if link.first_at is None:
             link.first_at = read_at
-        if self._open == 1 or self._arbiter.may_pass(link, frame, raw, read_at):
+        if self._is_alone or self._arbiter.may_pass(link, frame, raw, read_at):
             self._hand_on(frame, raw, read_at)
         self.pass_on_what_waited()
 
@@ -150,6 +153,7 @@ class Reception:
         """Hand on what need not wait for the other connection any more."""
         while (held := self._arbiter.ready(self._monotonic())) is not None:
             self._hand_on(held.frame, held.raw, held.read_at)
+        self._is_alone = self._open == 1 and self._arbiter.is_caught_up
 
     def _hand_on(self, frame: Frame[Payload], raw: bytes, read_at: float) -> None:
         try:

@@ -7,6 +7,7 @@ import ssl
 
 import pytest
 
+import feedd
 from feedd.client.address import Address, Pauses
 
 
@@ -22,7 +23,7 @@ from feedd.client.address import Address, Pauses
 def test_address_is_read(given: str, url: str) -> None:
     address = Address.parse(given)
     assert str(address) == url
-    assert address.headers == {}
+    assert address.headers == {"User-Agent": f"feedd-client/{feedd.__version__}"}
 
 
 @pytest.mark.parametrize("given", ["", "127.0.0.1:9745", "ftp://feedd", "http://", "http:///stream"])
@@ -33,7 +34,9 @@ def test_what_is_no_address_is_refused(given: str) -> None:
 
 def test_credentials_become_a_header_and_are_shown_nowhere() -> None:
     address = Address.parse("https://desk:p%40ss@feedd.example:9745", {"X-Desk": "7"})
-    assert address.headers == {"Authorization": "Basic ZGVzazpwQHNz", "X-Desk": "7"}
+    assert address.headers["Authorization"] == "Basic ZGVzazpwQHNz"
+    assert address.headers["X-Desk"] == "7"
+    assert Address.parse("http://feedd", {"User-Agent": "me"}).headers == {"User-Agent": "me"}
     for text in (str(address), repr(address)):
         assert "desk" not in text
         assert "ZGVza" not in text

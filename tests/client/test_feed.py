@@ -268,6 +268,14 @@ async def test_daemon_that_is_not_there_is_waited_for(caplog: pytest.LogCaptureF
     assert "secret" not in caplog.text
 
 
+async def test_streams_that_are_refused_keep_the_gate_closed_and_are_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with desk() as here, feedd.connect(here.url, ["BTC USDT"], streams=["trade"]) as feed:
+        await until(lambda: "says 'Invalid request: invalid stream' to btc usdt@trade" in caplog.text)
+        assert feed.gate("BTC USDT").reasons[-1] == "no_stream"
+
+
 async def test_credentials_and_headers_are_sent() -> None:
     async with desk() as here:
         url = here.url.replace("http://", "http://desk:p%40ss@")

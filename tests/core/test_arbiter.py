@@ -68,7 +68,7 @@ class Feed:
 
     def reads(self, link: Link, stream: str, payload: Payload, now: float = 0.0) -> None:
         frame = Frame(f"btcusdt@{stream}", payload)
-        if len(self.open) == 1:
+        if len(self.open) == 1 and self.arbiter.is_caught_up:
             self._admit(stream, payload)
             return
         link.first_at = now if link.first_at is None else link.first_at
@@ -468,6 +468,49 @@ def test_first_connection_after_none_expects_no_repetitions() -> None:
     feed.closes(younger)
     feed.opens("third")
     assert is_overlapping(feed) == {False}
+
+
+@EACH_COUNTED
+def test_what_a_broken_connection_had_brought_is_let_go_of(stream: str) -> None:
+    feed, elder, younger = joining(stream)
+    feed.reads(younger, stream, message(stream, 12))
+    feed.closes(younger)
+    for identity in range(11, 20):
+        feed.reads(elder, stream, message(stream, identity), now=float(identity))
+    assert feed.arbiter.is_caught_up  # 12 stays held: with one connection nobody asks `ready`
+    feed.arbiter.settled()
+    feed.closes(elder, now=1_000.0)
+    assert feed.counts(stream) == {"copies": 1}
+
+
+def test_no_connection_no_repetitions() -> None:
+    feed, elder, younger = overlapping(TRADE)
+    feed.closes(elder)
+    feed.closes(younger)
+    assert is_overlapping(feed) == {False}
+
+
+@EACH_RISING
+def test_joining_connection_that_breaks_shuts_nothing_out(stream: str) -> None:
+    feed, elder, younger = joining(stream)
+    feed.reads(younger, stream, message(stream, 20))
+    feed.closes(younger)
+    feed.reads(elder, stream, message(stream, 15))
+    assert feed.positions(stream)[0] == 15
+
+
+@EACH_RISING
+def test_connection_that_was_alone_has_joined(stream: str) -> None:
+    feed = Feed(stream)
+    elder = feed.opens("elder")
+    feed.reads(elder, stream, message(stream, 10))
+    younger = feed.opens("younger")
+    feed.closes(elder)
+    feed.reads(younger, stream, message(stream, 12))
+    third = feed.opens("third")
+    feed.reads(third, stream, message(stream, 12))
+    feed.reads(younger, stream, message(stream, 13))
+    assert feed.positions(stream) == [10, 12, 13]
 
 
 LAGS = (0, 3, 40, 110, 199)

@@ -15,7 +15,6 @@ from feedd.core.links import (
     LINKS_MAX,
     LONGEST_PROBE_PAUSE,
     LOOK_SECONDS,
-    MUTE_SECONDS,
     OVERLAP_SECONDS,
     Link,
     Links,
@@ -321,7 +320,7 @@ def test_two_that_are_as_quiet_as_each_other_stay(which: int) -> None:
     for now in (206.0, 212.0, 224.0):
         hear(links, now, first)
         hear(links, now + 0.01, second)
-        assert first_outgrown(links, now + 0.25, now + 6.0) is None
+        assert first_outgrown(links, now + 0.25, now + SILENCE) is None
 
 
 def test_end_of_one_takes_back_what_the_other_was_suspected_of() -> None:
@@ -353,16 +352,20 @@ def test_spare_that_has_fallen_silent_is_not_what_stays_when_one_is_enough() -> 
     assert first_outgrown(links, 202.0, 300.0, speaking) == (205.0, silent, STALLED)
 
 
-@pytest.mark.parametrize("stale_after", [STALE_AFTER, 5.0 * MUTE_SECONDS])
 @pytest.mark.parametrize("wanted", [1, 2])
-def test_if_neither_delivers_the_elder_makes_room_for_another_attempt(
-    stale_after: float, wanted: int
-) -> None:
+def test_if_neither_delivers_the_elder_makes_room_for_another_attempt_ever_more_rarely(wanted: int) -> None:
     links, elder, _ = two_links(wanted)
-    links.stale_after = stale_after
-    patience = max(MUTE_SECONDS, stale_after)
-    assert links.outgrown(100.0 + patience - 0.001, True) is None
-    assert links.outgrown(100.0 + patience, True) == (elder, STALLED)
+    assert links.outgrown(100.0 + SILENCE - 0.001, True) is None
+    assert links.outgrown(100.0 + SILENCE, True) == (elder, STALLED)
+    links.closed(elder)
+    at = 100.0 + SILENCE
+    for pause in (FIRST_PROBE_PAUSE, 2.0 * FIRST_PROBE_PAUSE):
+        opened(links, at)
+        next_elder = next(iter(links))
+        assert links.outgrown(at + pause - 0.001, True) is None
+        assert links.outgrown(at + pause, True) == (next_elder, STALLED)
+        links.closed(next_elder)
+        at += pause
 
 
 def test_probe_of_a_first_that_was_only_quiet_takes_its_place() -> None:
@@ -491,7 +494,7 @@ class Story:
         (stays,) = (link for link in before if link is not goes)
         if goes.last_at is not None and stays.last_at is not None:
             assert stays.last_at >= goes.last_at - GRACE - TICK
-        assert stays.last_at is not None or self.now - goes.heard_at >= MUTE_SECONDS
+        assert stays.last_at is not None or self.now - goes.heard_at >= SILENCE - TICK
         assert reason in (STALLED, goes.leaving or ROTATION)
         self.links.closed(goes)
 
@@ -584,3 +587,20 @@ def test_any_look_comes_when_something_is_needed_and_not_before(
             now = look_at
             links.outgrown(now, True)
             assert links.need(now) is not None
+
+
+def test_two_silent_connections_are_healed_as_soon_as_one_would_be() -> None:
+    story = Story(2, 3)
+    story.passes(50)
+    for side in (0, 1):
+        story.meets("mute", side)
+    for _ in range(1_000):
+        story.passes(1)
+        assert story.now - story.last_at < STALE_AFTER
+
+
+def test_two_are_looked_at_when_one_is_to_be_renewed() -> None:
+    links = new_links(2, stale_after=600.0)
+    opened(links, 0.0, renew_at=50.0)
+    opened(links, 1.0)
+    assert links.next_look(40.0) <= 50.0

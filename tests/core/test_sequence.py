@@ -17,6 +17,7 @@ from feedd.core.sequence import (
     EVENT_TIMES_REMEMBERED,
     IDENTITIES_REMEMBERED,
     LOWER_IN_ORDER,
+    SERVERS_DIFFER_MS,
     AggTradeSequence,
     BookTickerSequence,
     DepthSequence,
@@ -605,3 +606,54 @@ def test_copy_of_before_a_new_beginning_is_no_jump_ahead() -> None:
     assert not sequence.admit(lagging)
     assert sequence.admit(trade(4, time=9000))
     assert (sequence.resets, sequence.gaps, sequence.copies) == (1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("earlier_ms", "expected"), [(SERVERS_DIFFER_MS, True), (SERVERS_DIFFER_MS + 1, False)]
+)
+@TIMED
+def test_higher_id_after_a_new_beginning_is_a_copy_only_if_it_is_older_by_more_than_servers_differ(
+    kind: Kind, message: Timed, earlier_ms: int, expected: bool
+) -> None:
+    sequence = while_overlapping(kind, [message(1_000, 0), message(1, 5_000)])
+    lagging = message(1_000, 5_000 - earlier_ms)
+    assert (sequence.is_ahead(lagging), sequence.admit(lagging)) == (expected, expected)
+
+
+@pytest.mark.parametrize("overlapping", [True, False])
+@TIMED
+def test_higher_id_is_ahead_however_old_unless_a_copy_may_lag_behind_a_new_beginning(
+    kind: Kind, message: Timed, overlapping: bool
+) -> None:
+    sequence = sequence_for(kind)
+    sequence.admit(message(1_000, 5_000))
+    if not overlapping:
+        sequence.admit(message(1, 9_000))
+    sequence.overlapping = overlapping
+    assert sequence.is_ahead(message(1_002, 0))
+    assert sequence.admit(message(1_002, 0))
+
+
+def test_hole_of_before_a_new_beginning_is_none_of_the_new_ids() -> None:
+    sequence = sequence_for(Kind.DEPTH)
+    before = [depth(1_000, 1_000, 0), depth(1_010, 1_010, 1)]
+    after = [depth(1, 900, 2), depth(901, 2_000, 3)]
+    assert admitted(sequence, [*before, *after, depth(1_004, 1_005, 1)]) == [True] * 4 + [False]
+    assert counts(sequence) == (1, 1, 9, 1)
+
+
+def test_lower_quotes_that_do_not_rise_on_and_on_are_old_ones() -> None:
+    sequence = sequence_for(Kind.BOOK_TICKER)
+    admitted(sequence, map(quote, (1, 10_000)))
+    almost = range(2, 1 + LOWER_IN_ORDER)
+    anew = range(100, 100 + LOWER_IN_ORDER)
+    assert admitted(sequence, map(quote, (*almost, 2))) == [False] * LOWER_IN_ORDER
+    assert admitted(sequence, map(quote, anew)) == [False] * (LOWER_IN_ORDER - 1) + [True]
+
+
+def test_quotes_out_of_order_now_and_then_are_never_a_new_beginning() -> None:
+    sequence = sequence_for(Kind.BOOK_TICKER)
+    sequence.admit(quote(0))
+    for ten in range(10, 200, 10):
+        assert sequence.admit(quote(ten))
+        assert not sequence.admit(quote(ten - 5))

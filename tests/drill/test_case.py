@@ -6,7 +6,7 @@ import pytest
 
 from feedd.drill import CASES
 from feedd.drill.case import EACH, Case, Fault, Hits, Late, Nuisance, Scope, fault, rises, shows
-from feedd.drill.harmless import HARMLESS, HEALED
+from feedd.drill.harmless import HARMLESS
 from feedd.drill.harms import HARMS
 from feedd.drill.numbers import Numbers
 from feedd.drill.times import Span
@@ -15,7 +15,7 @@ from feedd.exchange.faults import KINDS
 from feedd.model import ConnectFailure, InvalidReason, Reason
 from tests.drill.test_times import LIMITS
 
-ALL = (*CASES, *HEALED)
+ALL = CASES
 
 
 def test_there_are_forty_harms_and_twenty_five_harmless_oddities() -> None:
@@ -42,7 +42,7 @@ def test_exchange_takes_the_faults(case: Case) -> None:
             )
 
 
-@pytest.mark.parametrize("case", (*HARMLESS, *HEALED), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", HARMLESS, ids=lambda case: case.name)
 def test_harmless_oddity_must_prove_that_it_was_there(case: Case) -> None:
     assert case.proof
 

@@ -35,7 +35,7 @@ EXCHANGE = ExchangeSettings(symbols=SYMBOLS)
 HIT, OTHER = SYMBOLS
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_every_harm_is_caught_for_its_reason_in_its_time_and_nothing_harmless_halts() -> None:
     outcome = subprocess.run(
         [sys.executable, "-m", "feedd", "drill"],
@@ -43,7 +43,7 @@ def test_every_harm_is_caught_for_its_reason_in_its_time_and_nothing_harmless_ha
         text=True,
         capture_output=True,
         check=False,
-        timeout=170,
+        timeout=280,
     )
     rows = {line.split()[0]: line for line in outcome.stdout.splitlines()}
     wrong = [line for line in outcome.stdout.splitlines() if "WRONG" in line or line.startswith("skipped")]
@@ -226,6 +226,27 @@ async def test_case_that_means_nothing_to_the_daemon_is_skipped_and_says_why() -
         "skipped others_reset: there is only one symbol",
     ]
     assert "harmless: 1 of 1 right, 3 skipped" in said[-1]
+
+
+async def test_symbol_that_does_not_come_to_rest_is_wrong_and_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("feedd.drill.runner.READY_SECONDS", 1.0)
+    monkeypatch.setattr("feedd.drill.runner.HOPELESS_SECONDS", 0.1)
+    outcomes: list[Outcome] = []
+    async with (
+        Exchange(EXCHANGE) as exchange,
+        running(settings_for(exchange)) as feedd,
+        prepared(feedd.url, outcomes.append) as runner,
+    ):
+        exchange.set_fault("mute")
+        await feedd.until(lambda feedd: all(feedd.session(name).gate.halted for name in SYMBOLS))
+        began = time.monotonic()
+        await runner.run(named(["close_1001", "close_1000", "others_reset"]))
+        assert time.monotonic() - began < 3.0
+        assert not await runner.see_all_open()
+    assert len(outcomes) == 3
+    assert all(outcome.problems[0].startswith("not begun: ") for outcome in outcomes)
 
 
 # --- what can't be drilled

@@ -49,7 +49,7 @@ def tuned(fanout: Fanout, count: int, names: Iterable[str] = (NAME,), is_combine
 async def turns(fanout: Fanout) -> int:
     """Give the event loop turns until nothing is left to write; returns how many it took."""
     taken = 0
-    while fanout._pending:
+    while fanout._turns_pending:
         await asyncio.sleep(0)
         taken += 1
     return taken
@@ -112,7 +112,7 @@ async def test_market_waits_once_too_much_is_to_be_written() -> None:
     (ear,) = tuned(fanout, 1)
     for number in range(5 * TURNS_PENDING):
         fanout.deliver(NAME, combined(number))
-        assert len(fanout._pending) <= TURNS_PENDING
+        assert fanout._turns_pending <= TURNS_PENDING
     assert len(ear.frames) == 4 * TURNS_PENDING
     await turns(fanout)
     assert ear.frames == [text_frame(combined(number)) for number in range(5 * TURNS_PENDING)]
