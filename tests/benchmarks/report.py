@@ -18,7 +18,9 @@ def page(sections: Sequence[Section], rounds: int, seconds: float) -> str:
 
 def summary(sections: Sequence[Section], rounds: int) -> str:
     """Return the part that the README shows."""
-    return f"{_bars(sections)}\n\n{_circumstances(sections, rounds)}\n"
+    return (
+        f"{_bars(sections)}\n\n{_circumstances(sections, rounds)}\n{machine_text()}; {versions_text()}.\n\n"
+    )
 
 
 def write_into(readme: Path, text: str) -> None:
