@@ -65,7 +65,7 @@ class Door:
                 self._listeners.append(listener)
                 port = listener.getsockname()[1]
         except OSError as error:
-            self.close()
+            self._stop_listening()
             why = str(error.strerror).lower()
             raise OSError(error.errno, f"can't listen on {listen}: {why}") from error
         for listener in self._listeners:
@@ -73,14 +73,19 @@ class Door:
         self._start(self._sweep())
         return port
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let nobody in any more, and those go who have nothing asked."""
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        for listener in self._listeners:
-            listener.close()
+        await asyncio.gather(*tasks, return_exceptions=True)  # first, so that no socket is closed under one
+        self._stop_listening()
         for visitor in list(self._waiting):
             visitor.abort()
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            listener.close()
 
     @contextmanager
     def answering(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:

@@ -37,14 +37,20 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 PROGRESS_SECONDS: Final = 5.0
 """The supervisor looks at its tasks every second; after five without that look something is stuck."""
-STOP_SECONDS: Final = 1.0
-"""How long an answer under way may take when the daemon stops."""
+STOP_SECONDS: Final = 1.2
+"""How long an answer under way may take when the daemon stops.
+
+Longer than consumers have for their goodbye (CLOSE_SECONDS): aiohttp fails where both end at the same moment.
+"""
+HEAD_SECONDS: Final = 12.0
+"""A request's head must have come this long after the connection, or after the last answer on it.
+
+It is none of the usual intervals of Prometheus, so that no connection is closed just as it asks again.
+"""
 SCRAPES_AT_ONCE: Final = 8
 """Each delays messages by a piece of its page, which is less than a millisecond; two Prometheis need two."""
 SCRAPE_SECONDS: Final = 10.0
 """As long as Prometheus waits by default. Who reads more slowly is cut off, and its place is free again."""
-HEAD_SECONDS: Final = 10.0
-"""A request's head must have come this long after the connection, or after the last answer on it."""
 MAX_LINE_BYTES: Final = 32 * 1024
 """A thousand stream names have room in a URL of this length."""
 MAX_HEADER_BYTES: Final = 8 * 1024
@@ -171,7 +177,7 @@ class Web:
         """Let the consumers go and stop listening."""
         self._relay.stop()
         self._attendance.stop()
-        self._door.close()
+        await self._door.close()
         await self._runner.cleanup()
         self._access.stop()
 

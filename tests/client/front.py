@@ -20,6 +20,8 @@ class Front:
         self._sockets: dict[str, set[web.WebSocketResponse]] = {path: set() for path in self._upstreams}
         self.is_refusing: set[str] = set()
         """Paths that are answered 503."""
+        self.is_hanging: set[str] = set()
+        """Paths that are not answered at all."""
         self.headers: dict[str, str] = {}
         """Those of the newest handshake."""
         application = web.Application()
@@ -49,6 +51,8 @@ class Front:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         self.headers = dict(request.headers)
+        while request.path in self.is_hanging:  # noqa: ASYNC110  # until a test has had enough of it
+            await asyncio.sleep(0.01)
         if request.path in self.is_refusing:
             return web.Response(status=503)
         async with self._http.ws_connect(

@@ -177,15 +177,16 @@ async def test_hole_in_the_markets_ids_is_told_before_the_next_message() -> None
         assert missed.last == after.trade_id - 1
 
 
-async def test_lost_gates_halt_at_once_and_come_back() -> None:
+@pytest.mark.parametrize("harm", ["is_refusing", "is_hanging"])
+async def test_lost_gates_halt_at_once_and_come_back(harm: str) -> None:
     async with desk() as here, feedd.connect(here.url, [HIT], streams=()) as feed:
         await feed.wait_open(HIT)
-        here.front.is_refusing.add("/gate/events")
+        getattr(here.front, harm).add("/gate/events")
         began = time.monotonic()
         await here.front.cut("/gate/events")
         await until(lambda: feed.gate(HIT).reasons == ("unreachable",))
         assert time.monotonic() - began < 0.5
-        here.front.is_refusing.clear()
+        getattr(here.front, harm).clear()
         await feed.wait_open(HIT)
 
 

@@ -162,6 +162,11 @@ def large_settings() -> dict[str, str]:
     return {"FEEDD_SYMBOLS": ",".join(f"S{number}USDT" for number in range(400))}
 
 
+HEAD = b" HTTP/1.1\r\nHost: feedd\r\n"
+GOOD_HANDSHAKE = (
+    b"GET /gate/events" + HEAD + b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 GET_METRICS = b"GET /metrics HTTP/1.1\r\nHost: feedd\r\n\r\n"
 
 
@@ -181,6 +186,8 @@ async def test_answer_that_is_read_slowly_is_sent_to_its_end(
 ) -> None:
     monkeypatch.setattr(door, "STALLED_SECONDS", 0.1)
     async with running(static_settings(**large_settings())) as daemon:
+        for listener in daemon.daemon._web._door._listeners:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # or the kernel takes all of it
         with rejections(daemon):
             reader, _ = await clients.open(
                 daemon, GET_METRICS.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
@@ -191,6 +198,23 @@ async def test_answer_that_is_read_slowly_is_sent_to_its_end(
                 await asyncio.sleep(max(0.0, began + size / 4_000_000 - time.monotonic()))
             assert size > 1_000_000
             assert time.monotonic() - began > 0.3
+
+
+async def test_consumer_that_pauses_is_left_to_its_own_bounds(
+    monkeypatch: pytest.MonkeyPatch, clients: Clients
+) -> None:
+    monkeypatch.setattr(door, "STALLED_SECONDS", 0.1)
+    async with running(static_settings(**large_settings())) as daemon:
+        with rejections(daemon):
+            await clients.open(daemon, GOOD_HANDSHAKE)
+            await daemon.until(lambda daemon: daemon.daemon.desk.consumers.connected == 1)
+            (visitor,) = daemon.daemon._web._door._visitors.values()
+            assert visitor.transport is not None
+            while not visitor.transport.get_write_buffer_size():
+                daemon.daemon._gate_events.state_changed()
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.5)  # several looks at who is stalled
+            assert daemon.daemon.desk.consumers.connected == 1
 
 
 async def test_who_is_answered_for_longest_goes_when_there_are_too_many(
@@ -206,7 +230,6 @@ async def test_who_is_answered_for_longest_goes_when_there_are_too_many(
 
 
 LONG = b"x" * 100_000
-HEAD = b" HTTP/1.1\r\nHost: feedd\r\n"
 
 
 @pytest.mark.parametrize(
@@ -235,15 +258,9 @@ async def test_request_beyond_its_bounds_is_refused(
 async def test_handshake_that_is_no_text_is_refused(
     clients: Clients, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    good = (
-        b"GET /gate/events" + HEAD + b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
     async with running(static_settings()) as daemon:
-        for text, status in (
-            (good, b"101"),
-            (good.replace(name.encode() + b": ", name.encode() + b": \x80"), b"400"),
-        ):
+        bad = GOOD_HANDSHAKE.replace(name.encode() + b": ", name.encode() + b": \x80")
+        for text, status in ((GOOD_HANDSHAKE, b"101"), (bad, b"400")):
             connection = await clients.open(daemon, text)
             assert (await connection[0].read(64)).split()[1] == status
     assert "Traceback" not in caplog.text
