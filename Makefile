@@ -41,6 +41,7 @@ soak: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.ingest
+	$(BIN)/python -m tests.benchmarks.relay
 
 lock: $(VENV)/.dev
 	$(BIN)/pip install --quiet uv

@@ -113,7 +113,7 @@ class Subscriber:
                 return Answer(_result(list(self.streams), request.id))
             case Method.GET_PROPERTY:
                 return Answer(_result(self.combined, request.id))
-            case Method.SET_PROPERTY:
+            case _:
                 self.combined = request.combined
                 return Answer(_result(None, request.id))
 
@@ -165,7 +165,7 @@ def _checked(content: dict[str, Any], request_id: int | str | None) -> Request:
         case Method.GET_PROPERTY:
             _property_values(params, count=0)
             return Request(method, request_id)
-        case Method.SET_PROPERTY:
+        case _:
             (value,) = _property_values(params, count=1)
             if not isinstance(value, bool):
                 raise RequestRefused(1, "Invalid value type: expected Boolean")
