@@ -227,8 +227,8 @@ async def test_consumer_that_answers_no_ping_is_gone() -> None:
         async with raw_listener(feedd, f"/ws/{TRADES}") as client:
             assert (await client.receive_until(PING)).isdigit()
             client.send(PONG, b"which answers nothing")
-            assert (await client.receive_until(CLOSE))[2:] == b"Pong timeout"
-        await feedd.until(lambda feedd: counted(feedd, ConsumerDisconnect.CLIENT) == 1)
+            assert await client.receive_until(CLOSE) == b"\x03\xf0Pong timeout"
+        await feedd.until(lambda feedd: counted(feedd, ConsumerDisconnect.PROTOCOL_ERROR) == 1)
 
 
 @pytest.mark.usefixtures("hasty_pings")
