@@ -112,7 +112,7 @@ class Consumer:
         """Serve until one side ends it."""
         counts = self._desk.consumers
         counts.connected += 1
-        self._keep_alive()
+        self._ping_later()
         listening = asyncio.create_task(self._listen(hear))
         farewell = Farewell(ConsumerDisconnect.CLIENT, "")
         try:
@@ -150,6 +150,11 @@ class Consumer:
         self._transport.set_write_buffer_limits(high=min(SOCKET_BYTES, limit // 2))
         tcp = self._transport.get_extra_info("socket")
         tcp.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, _KERNEL_BYTES)
+
+    def _control(self, frame: bytes) -> None:
+        """Send a ping or a pong, which need not wait their turn."""
+        if not self._transport.is_closing():
+            self._transport.write(frame)
 
     def _put_off(self, frame: bytes) -> None:
         self._waiting.append(frame)
@@ -212,7 +217,7 @@ class Consumer:
         if not self._manners.may_speak(time.monotonic()):
             self.end(ConsumerDisconnect.PROTOCOL_ERROR, "Too many requests")
         elif kind is WSMsgType.PING:
-            self.tell(pong_frame(payload))
+            self._control(pong_frame(payload))
         elif kind is WSMsgType.PONG:
             self._manners.ponged(payload)
         else:
@@ -221,11 +226,14 @@ class Consumer:
     def _keep_alive(self) -> None:
         now = time.monotonic()
         if self._manners.is_silent(now):
-            self.end(ConsumerDisconnect.CLIENT, "Pong timeout")
+            self.end(ConsumerDisconnect.PROTOCOL_ERROR, "Pong timeout")
             return
         payload = b"%d" % (time.time() * 1000)
         self._manners.pinged(payload, now)
-        self.tell(ping_frame(payload))
+        self._control(ping_frame(payload))
+        self._ping_later()
+
+    def _ping_later(self) -> None:
         self._ping_timer = asyncio.get_running_loop().call_later(PING_SECONDS, self._keep_alive)
 
     # --- ending

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -227,8 +228,8 @@ async def test_consumer_that_answers_no_ping_is_gone() -> None:
         async with raw_listener(feedd, f"/ws/{TRADES}") as client:
             assert (await client.receive_until(PING)).isdigit()
             client.send(PONG, b"which answers nothing")
-            assert (await client.receive_until(CLOSE))[2:] == b"Pong timeout"
-        await feedd.until(lambda feedd: counted(feedd, ConsumerDisconnect.CLIENT) == 1)
+            assert await client.receive_until(CLOSE) == b"\x03\xf0Pong timeout"
+        await feedd.until(lambda feedd: counted(feedd, ConsumerDisconnect.PROTOCOL_ERROR) == 1)
 
 
 @pytest.mark.usefixtures("hasty_pings")
@@ -401,6 +402,43 @@ async def test_stop_closes_with_1001_after_the_last_message() -> None:
         assert is_run_of(tap.texts, [frame.decode() for frame in sent.frames[TRADES]])
         assert tap.texts[-1] == sent.frames[TRADES][-1].decode()
         await silent.close()
+
+
+def put_down(feedd: Running, count: int) -> list[str]:
+    """Hand so many messages to the relay, before it can write any; returns their payloads."""
+    lane = feedd.session().lanes["btcusdt@kline_1s"]
+    payloads = [f'{{"number":{number}}}' for number in range(count)]
+    for payload in payloads:
+        feedd.daemon._relay.deliver(lane, f'{{"stream":"{lane.wire_name}","data":{payload}}}'.encode())
+    return payloads
+
+
+async def test_what_is_put_down_for_consumers_is_written_before_the_daemon_stops() -> None:
+    async with serving() as feedd, listening(feedd, "/ws/btcusdt@kline_1s") as tap:
+        payloads = put_down(feedd, 100)
+        feedd.daemon._relay.stop()
+        feedd.daemon._web._attendance.stop()
+        assert await tap.until_over() == 1001
+        assert tap.texts[-100:] == payloads
+
+
+async def test_what_is_put_down_is_written_in_the_form_that_held_when_it_came() -> None:
+    async with serving() as feedd, listening(feedd, "/ws/btcusdt@kline_1s") as tap:
+        (listener,) = feedd.daemon._relay._listeners.values()
+        payloads = put_down(feedd, 100)
+        feedd.daemon._relay._hear(listener, b'{"method":"SET_PROPERTY","params":["combined",true],"id":1}')
+        answer = '{"result":null,"id":1}'
+        await tap.until(lambda: answer in tap.texts)
+        at = tap.texts.index(answer)
+        assert tap.texts[at - 100 : at] == payloads
+
+
+async def test_symbol_that_is_taken_away_is_no_open_gate() -> None:
+    async with serving() as feedd, opened(feedd, f"/ws/{TRADES}?on_halt=close") as tap:
+        desk = feedd.daemon.desk
+        desk.follow(replace(desk.settings, symbols=(OTHER,)), 0.0)
+        feedd.daemon._relay.settings_changed()
+        assert await tap.until_over() == 1013
 
 
 # --- who is there

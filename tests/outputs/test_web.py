@@ -206,13 +206,13 @@ async def test_status_of_static_data_names_no_exchange() -> None:
 async def test_index_links_every_page() -> None:
     async with running(static_settings()) as feedd:
         _, text = await feedd.get("/")
-        for path in ("/metrics", "/gate", "/gate/events", "/status", "/-/ready", "/-/healthy"):
+        for path in ("/metrics", "/gate", "/gate/events", "/stream", "/status", "/-/ready", "/-/healthy"):
             assert f'href="{path}"' in text
         assert HIT in text
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/metrics", "/gate", "/gate/events", "/status", "/-/ready", "/-/healthy"]
+    "path", ["/", "/metrics", "/gate", "/gate/events", "/ws", "/status", "/-/ready", "/-/healthy"]
 )
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 async def test_nothing_over_http_changes_state(path: str, method: str) -> None:
