@@ -74,13 +74,13 @@ class Door:
         return port
 
     async def close(self) -> None:
-        """Let nobody in any more, and those go who have nothing asked."""
+        """Let nobody in any more, and everybody go but the consumers, who are told by others."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)  # first, so that no socket is closed under one
         self._stop_listening()
-        for visitor in list(self._waiting):
+        for visitor in [*self._waiting, *self._answered]:
             visitor.abort()
 
     def _stop_listening(self) -> None:

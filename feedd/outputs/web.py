@@ -38,9 +38,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PROGRESS_SECONDS: Final = 5.0
 """The supervisor looks at its tasks every second; after five without that look something is stuck."""
 STOP_SECONDS: Final = 1.2
-"""How long an answer under way may take when the daemon stops.
+"""How long consumers may take to leave when the daemon stops.
 
-Longer than consumers have for their goodbye (CLOSE_SECONDS): aiohttp fails where both end at the same moment.
+Longer than each has for its goodbye (CLOSE_SECONDS): aiohttp fails where both end at the same moment.
 """
 HEAD_SECONDS: Final = 12.0
 """A request's head must have come this long after the connection, or after the last answer on it.

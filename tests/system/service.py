@@ -130,9 +130,9 @@ class Service:
             time.sleep(SHOWN_PAUSE)
 
 
-def verb(box: Box, name: str) -> str:
+def verb(box: Box, name: str, *options: str) -> str:
     """Do what an operator types. Returns what was said."""
-    return box.run("feedd", name, "--env-file", ENV_FILE, timeout=VERB_SECONDS).stdout
+    return box.run("feedd", name, "--env-file", ENV_FILE, *options, timeout=VERB_SECONDS).stdout
 
 
 async def _get(url: str) -> tuple[int, str]:
