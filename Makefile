@@ -9,10 +9,7 @@ CLIENTS := .venv-clients
 APT_PACKAGES := prometheus prometheus-alertmanager systemd systemd-sysv systemd-container dbus libnss-systemd \
 	procps util-linux iproute2 python3-venv shellcheck gcc python3-dev
 
-# Tests that mostly wait.
-WAITING := tests/alerts tests/system tests/drill
-
-.PHONY: run stack test lint types coverage unit unit-waiting unit-working endurance mutations soak bench scale lock sample clean system-packages
+.PHONY: run stack test lint types coverage unit unit-alerts unit-system unit-shell unit-rules endurance mutations soak bench scale lock sample clean system-packages
 
 run: $(VENV)/.run
 	$(BIN)/feedd demo
@@ -34,15 +31,19 @@ types: $(VENV)/.dev
 coverage: $(VENV)/.dev
 	$(BIN)/python -m tests.core_coverage
 
-# Alerts, drills and the box wait for minutes of real time, so the rest can run meanwhile.
+# Two at a time, because most tests wait; first those that wait for minutes, whose times nothing else may disturb.
 unit: $(VENV)/.dev system-packages $(CLIENTS)/.installed
-	$(MAKE) --jobs=2 --output-sync=target unit-waiting unit-working
+	$(MAKE) --jobs=2 --output-sync=target unit-alerts unit-system
+	$(MAKE) --jobs=2 --output-sync=target unit-shell unit-rules
 
-unit-waiting: $(VENV)/.dev
-	$(BIN)/python -X dev -m pytest --durations=5 $(WAITING)
+unit-alerts unit-system unit-shell unit-rules: $(VENV)/.dev
+	$(BIN)/python -X dev -m pytest --durations=5 $(TESTS)
 
-unit-working: $(VENV)/.dev
-	$(BIN)/python -X dev -m pytest --durations=15 tests $(WAITING:%=--ignore=%)
+unit-alerts: TESTS := tests/alerts
+unit-system: TESTS := tests/system tests/drill
+unit-rules: TESTS := tests/core tests/binance tests/exchange
+unit-shell: TESTS := tests --ignore=tests/alerts --ignore=tests/system --ignore=tests/drill --ignore=tests/core \
+	--ignore=tests/binance --ignore=tests/exchange
 
 stack: $(VENV)/.run system-packages
 	$(BIN)/python deploy/stack
