@@ -19,14 +19,10 @@ import uvloop
 from feedd import __version__, logs
 from feedd.client.address import Address
 from feedd.daemon import Daemon, log_findings
-from feedd.demo import run_demo
-from feedd.drill import NotDrillableError, drill, listing, named
-from feedd.errors import FeeddError, SettingsError
-from feedd.exchange import ExchangeSettings, serve
+from feedd.errors import FeeddError, NotDrillableError, SettingsError
 from feedd.outputs.webconfig import load_web_config
 from feedd.reach import by_settings, by_url
 from feedd.settings import LogFormat, LogLevel, Settings, describe, load
-from feedd.stage import stage
 from feedd.status import show_status
 from feedd.verbs import VERBS, carry_out
 from feedd.watch import Configuration
@@ -204,6 +200,9 @@ def _reach(arguments: argparse.Namespace) -> Address:
 
 
 def _exchange(arguments: argparse.Namespace) -> int:
+    # Only who asks for an exchange pays for its import: the daemon should be up at once.
+    from feedd.exchange import ExchangeSettings, serve
+
     symbols = arguments.symbols
     settings = ExchangeSettings(
         symbols=tuple(symbols.upper().split(",")) if symbols else ExchangeSettings().symbols,
@@ -222,6 +221,8 @@ def _exchange(arguments: argparse.Namespace) -> int:
 
 def _demo(arguments: argparse.Namespace) -> int:
     async def work(stop: asyncio.Event) -> int:
+        from feedd.demo import run_demo  # as above
+
         await run_demo(stop, print, arguments.listen, arguments.exchange_port)
         return FINE
 
@@ -229,6 +230,9 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _drill(arguments: argparse.Namespace) -> int:
+    from feedd.drill import drill, listing, named  # as above
+    from feedd.stage import stage
+
     cases = named(arguments.only)
     if arguments.list:
         print("\n".join(listing(cases)))

@@ -68,3 +68,7 @@ def _shortened(text: str) -> str:
 
 class UnavailableError(FeeddError):
     """Something that was asked did not answer, or not with what was asked for."""
+
+
+class NotDrillableError(FeeddError):
+    """This daemon must not, or can't, be drilled: the text says why."""

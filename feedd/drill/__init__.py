@@ -7,8 +7,8 @@ is data: `harms.py` and `harmless.py`.
 
 from __future__ import annotations
 
-from feedd.drill.board import NotDrillableError
 from feedd.drill.course import CASES, NotReadyError, drill, named
 from feedd.drill.table import listing
+from feedd.errors import NotDrillableError
 
 __all__ = ["CASES", "NotDrillableError", "NotReadyError", "drill", "listing", "named"]

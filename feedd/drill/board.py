@@ -12,16 +12,12 @@ import orjson
 
 from feedd.drill.case import Fault
 from feedd.drill.times import Limits
-from feedd.errors import FeeddError, UnavailableError
+from feedd.errors import FeeddError, NotDrillableError, UnavailableError
 
 FORGOTTEN_SECONDS: Final = 120.0
 """After so long a fault ends by itself, should the drill be killed before it takes it back."""
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10.0)
-
-
-class NotDrillableError(FeeddError):
-    """This daemon must not, or can't, be drilled: the text says why."""
 
 
 class BoardError(FeeddError):

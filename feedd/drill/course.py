@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from feedd.drill.board import NotDrillableError, open_board
+from feedd.drill.board import open_board
 from feedd.drill.case import Case
 from feedd.drill.harmless import HARMLESS
 from feedd.drill.harms import HARMS
@@ -20,7 +20,7 @@ from feedd.drill.runner import Runner, Target
 from feedd.drill.table import Table, summary
 from feedd.drill.times import Limits
 from feedd.drill.verdict import Outcome
-from feedd.errors import FeeddError
+from feedd.errors import FeeddError, NotDrillableError
 
 CASES: Final = (*HARMS, *HARMLESS)
 OPEN_SECONDS: Final = 30.0

@@ -307,24 +307,27 @@ class MetricsPage:
             collector(registry=self._interpreter)
 
     def pieces(self, text_format: Format, now: Callable[[], Moment] = Moment.now) -> Iterator[str]:
-        """Write the page piece by piece. `now` is asked for each piece, since time passes between them."""
+        """Write the page piece by piece, some of them empty. `now` is asked for each: time passes between."""
+        yield from self._prepare()
         for family, rows in self._families():
             yield from _pieces(family.header(text_format), rows, now)
         yield self._interpreter_page(text_format)
 
     def _families(self) -> Iterator[tuple[Family, Iterable[Row]]]:
         yield from self._process_rows.items()
-        per_symbol = self._rows_per_symbol()
+        per_symbol = list(self._symbol_rows.values())
         for family in next(iter(per_symbol), {}):
-            yield family, [row for rows in per_symbol for row in rows[family]]
+            yield family, (row for rows in per_symbol for row in rows[family])
 
-    def _rows_per_symbol(self) -> list[dict[Family, list[Row]]]:
-        known = self._symbol_rows
-        self._symbol_rows = {
-            session: self._still_right(session, known.get(session)) or dict(_of_symbol(session))
-            for session in self._desk.sessions.values()
-        }
-        return list(self._symbol_rows.values())
+    def _prepare(self) -> Iterator[str]:
+        """Make the rows of symbols that are new, which takes longer than writing them."""
+        known, rows = self._symbol_rows, {}
+        for session in tuple(self._desk.sessions.values()):
+            ready = self._still_right(session, known.get(session))
+            rows[session] = ready or dict(_of_symbol(session))
+            if ready is None:
+                yield ""
+        self._symbol_rows = rows
 
     def _still_right(
         self, session: Session, rows: dict[Family, list[Row]] | None

@@ -152,7 +152,7 @@ BROKEN = (
     Broken(too_many_reasons, "close_1001", "halted for schema as well"),
     Broken(hasty_gate, "mute", "open after less than 0.5 s of good data"),
     Broken(stubborn_gate, "mute", "not open within 1.5 s of its end"),
-    Broken(uncounted_repetitions, "duplicate_trades", "no sign of it: feedd_duplicate_messages_total"),
+    Broken(uncounted_repetitions, "duplicate_trades", "no sign of it: repetitions"),
     Broken(neighbour_halts_too, "close_1001", "changed to schema, and nothing was done to it"),
 )
 

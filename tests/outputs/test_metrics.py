@@ -233,7 +233,9 @@ def test_large_page_comes_in_pieces_each_with_its_own_now() -> None:
     of = Desk(Settings(symbols=tuple(f"S{number}USDT" for number in range(200))), 0.0, 0.0)
     clock = iter(range(10**6))
     metrics = MetricsPage(of)
-    pieces = list(metrics.pieces(Format.CLASSIC, lambda: Moment(float(next(clock)), NOW.wall)))
+    written = metrics.pieces(Format.CLASSIC, lambda: Moment(float(next(clock)), NOW.wall))
+    assert [next(written) for _ in of.sessions] == [""] * 200, "a turn for each new symbol's rows"
+    pieces = list(written)
     # A histogram's lines count as one, since they are written together.
     assert max(piece.count("\n") for piece in pieces) < LINES_IN_A_PIECE * 20
     assert len(pieces) > 20
