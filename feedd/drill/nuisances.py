@@ -47,7 +47,8 @@ async def annoy(nuisance: Nuisance, http: aiohttp.ClientSession, url: str) -> No
 
 
 async def _scrape(http: aiohttp.ClientSession, url: str) -> None:
-    await _ask_often(http, f"{url}/metrics", _SCRAPES, (200,))
+    # More scrapes than the daemon writes at once are told to come again: 503.
+    await _ask_often(http, f"{url}/metrics", _SCRAPES, (200, 503))
 
 
 async def _question(http: aiohttp.ClientSession, url: str) -> None:
