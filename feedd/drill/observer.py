@@ -110,6 +110,11 @@ class Observer:
         """Return a symbol's numbers, or those of all, as last seen."""
         return read_numbers(symbol, self._metrics, self._status)
 
+    def connections(self, symbol: str) -> int:
+        """Return how many connections a symbol had when last looked at."""
+        connections: int = self._status["symbols"][symbol]["connections"]
+        return connections
+
     async def look_anew(self) -> None:
         """Wait until the numbers have been asked for after this moment."""
         now = time.monotonic()

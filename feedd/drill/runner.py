@@ -26,6 +26,8 @@ from feedd.model import Reason
 READY_SECONDS: Final = 150.0
 """How long a symbol may take to be open before its next case: a daemon pauses for 90 s where a rule of the
 exchange has turned it away."""
+ALONE_SECONDS: Final = 3.0
+"""A daemon that keeps two connections for good is drilled with both."""
 HOPELESS_SECONDS: Final = 5.0
 """The same, once some symbol has taken longer than that: it won't come back for the cases that are left."""
 SETTLE_SECONDS: Final = 0.3
@@ -211,6 +213,7 @@ class Runner:
             problem = f"not begun: {', '.join(halted or exempt)} did not come to rest"
             return Outcome(case, symbol, (), None, None, (problem,)), False
         await self._observer.look_anew()
+        await self._alone(judged)
         counted = None if case.scope is Scope.ALL else symbol
         run = _Run(case, judged, exempt, counted, self._observer.numbers(counted))
         with self._attending(run):
@@ -244,6 +247,13 @@ class Runner:
         if not are_ready:
             self._patience = HOPELESS_SECONDS
         return are_ready
+
+    async def _alone(self, symbols: Sequence[str]) -> None:
+        """Let a second connection go first: what spoils one is no harm while another one is good."""
+        deadline = time.monotonic() + ALONE_SECONDS
+        await self._observer.wait(
+            lambda: all(self._observer.connections(name) < 2 for name in symbols), lambda: deadline
+        )
 
     @contextmanager
     def _attending(self, run: _Run) -> Iterator[None]:
