@@ -57,6 +57,22 @@ def serving() -> Iterator[Server]:
                 process.terminate()
 
 
+@contextmanager
+def awake() -> Iterator[None]:
+    """Keep the clients' core from falling asleep between messages.
+
+    A virtual core that has nothing to do is taken away, and comes back with cold caches: a message then costs
+    every client some 5 us more, and the longer its code the more.
+    """
+    command = [sys.executable, "-m", "tests.benchmarks.spinner"]
+    with subprocess.Popen(command, cwd=PROJECT) as process:
+        os.sched_setaffinity(process.pid, {CLIENT_CORE})
+        try:
+            yield
+        finally:
+            process.kill()
+
+
 def run_client(
     module: str, order: Order, server: Server, python: str = sys.executable, arguments: Sequence[str] = ()
 ) -> dict[str, Any]:
@@ -73,6 +89,6 @@ def run_client(
             process.kill()
             raise RunFailed(f"{module}: not done after {RUN_SECONDS:.0f} s") from None
     if process.returncode:
-        raise RunFailed(f"{module}: {errors.strip().splitlines()[-1:]}")
+        raise RunFailed(f"{module}: exit code {process.returncode}: {errors.strip().splitlines()[-1:]}")
     answer: dict[str, Any] = json.loads(output.splitlines()[-1])
     return answer

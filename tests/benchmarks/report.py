@@ -46,7 +46,8 @@ def _head(sections: Sequence[Section], rounds: int, seconds: float) -> Iterable[
     yield f"- Versions: {versions_text()}"
     yield (
         "- Every client runs in a process of its own on one core, server, consumers and scraper on the other "
-        "one. Clients take turns in random order; a ratio is always of two figures of the same round. "
+        "one. Where messages come at a rate, a process of idle priority keeps the clients' core from falling "
+        "asleep. Clients take turns in random order; a ratio is always of two figures of the same round. "
         "Figures are medians of the rounds, with the range in brackets."
     )
     yield "- Again: `make bench`, or a part of it: `.venv/bin/python -m tests.benchmarks --only flood`."

@@ -35,10 +35,10 @@ def measure(rounds: int) -> Section:
         taken = Rounds(section.name, measures, rounds)
     section.failures += taken.failures
     section.series = [taken.series(cell, cell, "cpu_us", "µs/message", digits=2) for cell in measures]
-    ratio = taken.ratios("flood: CPU per message, feedd / bare client", "feedd", "bare", "cpu_us")
+    ratio = taken.ratios("flood, CPU: feedd / bare client", "feedd", "bare", "cpu_us")
     section.bars.append(Bar(ratio, LIMIT))
     for peer in peers:
-        times = taken.ratios(f"flood: CPU per message, {peer.name} / feedd", peer.name, "feedd", "cpu_us")
+        times = taken.ratios(f"flood, CPU: {peer.name} / feedd", peer.name, "feedd", "cpu_us")
         section.bars.append(Bar(times, peer.times_feedd, at_least=True))
     return section
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from tests.benchmarks.figures import Bar, Rounds, Section
-from tests.benchmarks.processes import run_client, serving
+from tests.benchmarks.processes import awake, run_client, serving
 
 CONNECTIONS = 100
 RATE = 10_000
@@ -23,7 +23,7 @@ ABOUT = (
 def measure(rounds: int) -> Section:
     """Run the bare client and feedd, with TLS and without."""
     section = Section("live", f"Live, {RATE:,} messages a second over {CONNECTIONS} connections", ABOUT)
-    with serving() as server:
+    with serving() as server, awake():
         orders = {
             scheme: server.order(CONNECTIONS, RATE * SECONDS, rate=RATE, secure=scheme == "wss")
             for scheme in ("ws", "wss")
@@ -43,7 +43,7 @@ def measure(rounds: int) -> Section:
         ]
     for scheme in orders:
         ours, bare = f"feedd, {scheme}", f"bare, {scheme}"
-        cpu = taken.ratios(f"live, {scheme}: CPU, feedd / bare client", ours, bare, "cpu_us")
-        p50 = taken.ratios(f"live, {scheme}: p50, feedd / bare client", ours, bare, "p50_us")
+        cpu = taken.ratios(f"live over {scheme}, CPU: feedd / bare client", ours, bare, "cpu_us")
+        p50 = taken.ratios(f"live over {scheme}, p50: feedd / bare client", ours, bare, "p50_us")
         section.bars += [Bar(cpu, CPU_LIMIT), Bar(p50, P50_LIMIT)]
     return section

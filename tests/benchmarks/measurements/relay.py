@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from tests.benchmarks.figures import Bar, Rounds, Section
-from tests.benchmarks.processes import SERVER_CORE, run_client, serving
+from tests.benchmarks.processes import SERVER_CORE, awake, run_client, serving
 
 CONNECTIONS = 100
 CONSUMERS = 10
@@ -28,7 +28,7 @@ ABOUT = (
 def measure(rounds: int) -> Section:
     """Run the bare server and feedd, with consumers."""
     section = Section("relay", f"Relay to {CONSUMERS} consumers", ABOUT)
-    with serving() as server:
+    with serving() as server, awake():
         busy = server.order(
             CONNECTIONS, RATE * SECONDS, rate=RATE, consumers=CONSUMERS, consumers_core=SERVER_CORE
         )
@@ -45,8 +45,8 @@ def measure(rounds: int) -> Section:
         taken = Rounds(section.name, measures, rounds)
     section.failures = taken.failures
     share = 1.0 / CONSUMERS
-    p50 = taken.series("relay: added p50", "feedd, calm", "p50_us", "µs", digits=0)
-    p99 = taken.series("relay: added p99", "feedd, calm", "p99_us", "µs", digits=0)
+    p50 = taken.series("relay, added p50", "feedd, calm", "p50_us", "µs", digits=0)
+    p99 = taken.series("relay, added p99", "feedd, calm", "p99_us", "µs", digits=0)
     section.series = [
         taken.series("bare server: CPU", "bare server", "cpu_us", "µs/delivered", share, 2),
         taken.series("feedd: CPU", "feedd", "cpu_us", "µs/delivered", share, 2),
@@ -56,7 +56,7 @@ def measure(rounds: int) -> Section:
         p50,
         p99,
     ]
-    name = "relay: CPU per delivered message, feedd / bare server"
+    name = "relay, CPU per delivery: feedd / bare server"
     section.bars = [
         Bar(taken.ratios(name, "feedd", "bare server", "cpu_us"), CPU_LIMIT),
         Bar(p50, P50_LIMIT_US),

@@ -33,6 +33,6 @@ def measure(rounds: int) -> Section:
     section.failures = taken.failures
     section.series = [taken.series(cell, cell, "cpu_us", "µs/message", digits=2) for cell in measures]
     many, few = f"feedd, {MANY:,} connections", f"feedd, {FEW:,} connections"
-    ratio = taken.ratios(f"CPU per message, {MANY:,} / {FEW} connections", many, few, "cpu_us")
+    ratio = taken.ratios(f"flood, CPU of feedd: {MANY:,} / {FEW} connections", many, few, "cpu_us")
     section.bars = [Bar(ratio, LIMIT)]
     return section

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from tests.benchmarks.figures import Bar, Rounds, Section
-from tests.benchmarks.processes import SERVER_CORE, run_client, serving
+from tests.benchmarks.processes import SERVER_CORE, awake, run_client, serving
 
 SYMBOLS = 1000
 RATE = 5000
@@ -26,12 +26,12 @@ ABOUT = (
 def measure(rounds: int) -> Section:
     """Run feedd with a scraper."""
     section = Section("scrape", f"Scrape of {SYMBOLS:,} symbols", ABOUT)
-    with serving() as server:
+    with serving() as server, awake():
         order = server.order(SYMBOLS, RATE * SECONDS, rate=RATE, consumers_core=SERVER_CORE)
         taken = Rounds(section.name, {"feedd": partial(run_client, "scrape_feedd", order, server)}, rounds)
     section.failures = taken.failures
-    first = taken.series("longest held by the first scrape", "feedd", "first_held_us", "ms", 1e-3)
-    held = taken.series("longest held by a later scrape", "feedd", "held_us", "ms", 1e-3)
+    first = taken.series("first scrape: longest held", "feedd", "first_held_us", "ms", 1e-3)
+    held = taken.series("later scrapes: longest held", "feedd", "held_us", "ms", 1e-3)
     section.series = [
         taken.series("lines", "feedd", "lines", "", digits=0),
         first,
@@ -41,7 +41,7 @@ def measure(rounds: int) -> Section:
         taken.series("page: CPU", "feedd", "work_us", "ms", 1e-3),
         taken.series("generate_latest(): CPU", "feedd", "generate_latest_us", "ms", 1e-3),
     ]
-    name = "scrape: CPU of the page, feedd / generate_latest()"
+    name = "scrape, CPU: feedd / generate_latest()"
     work = taken.ratios(name, "feedd", "feedd", "work_us", "generate_latest_us", digits=3)
     section.bars = [Bar(first, HELD_LIMIT_MS), Bar(held, HELD_LIMIT_MS), Bar(work, WORK_LIMIT)]
     return section
