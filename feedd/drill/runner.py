@@ -208,12 +208,10 @@ class Runner:
     async def _try_case(self, case: Case, symbol: str) -> tuple[Outcome, bool]:
         """Run one case; return its outcome, and whether it is void because the machine stood still."""
         judged, exempt = self._concerned(case, symbol)
-        if not await self._ready((*judged, *exempt)):
+        if not await self._rested((*judged, *exempt), judged):
             halted = [name for name in judged if not self._observer.is_open(name)]
             problem = f"not begun: {', '.join(halted or exempt)} did not come to rest"
             return Outcome(case, symbol, (), None, None, (problem,)), False
-        await self._observer.look_anew()
-        await self._alone(judged)
         counted = None if case.scope is Scope.ALL else symbol
         run = _Run(case, judged, exempt, counted, self._observer.numbers(counted))
         with self._attending(run):
@@ -248,12 +246,24 @@ class Runner:
             self._patience = HOPELESS_SECONDS
         return are_ready
 
+    async def _rested(self, symbols: Sequence[str], judged: Sequence[str]) -> bool:
+        """Wait until these symbols are at rest, by numbers that were asked for afterwards."""
+        if not await self._ready(symbols):
+            return False
+        await self._observer.look_anew()
+        await self._alone(judged)
+        return await self._ready(symbols)  # a halt may have been on its way
+
     async def _alone(self, symbols: Sequence[str]) -> None:
         """Let a second connection go first: what spoils one is no harm while another one is good."""
         deadline = time.monotonic() + ALONE_SECONDS
         await self._observer.wait(
-            lambda: all(self._observer.connections(name) < 2 for name in symbols), lambda: deadline
+            lambda: all(self._is_alone(name) or not self._observer.is_open(name) for name in symbols),
+            lambda: deadline,
         )
+
+    def _is_alone(self, symbol: str) -> bool:
+        return self._observer.connections(symbol) < 2
 
     @contextmanager
     def _attending(self, run: _Run) -> Iterator[None]:
