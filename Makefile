@@ -9,7 +9,7 @@ CLIENTS := .venv-clients
 APT_PACKAGES := prometheus prometheus-alertmanager systemd systemd-sysv systemd-container dbus libnss-systemd \
 	procps util-linux iproute2 python3-venv shellcheck gcc python3-dev
 
-.PHONY: run stack test lint types coverage unit unit-alerts unit-system unit-shell unit-rules endurance mutations soak bench scale lock sample clean system-packages
+.PHONY: run stack test lint types coverage unit unit-alerts unit-system unit-shell unit-sources unit-rules endurance mutations soak bench scale lock sample clean system-packages
 
 run: $(VENV)/.run
 	$(BIN)/feedd demo
@@ -35,16 +35,17 @@ coverage: $(VENV)/.dev
 # tests wait.
 unit: $(VENV)/.dev system-packages $(CLIENTS)/.installed
 	$(MAKE) unit-alerts
-	$(MAKE) --jobs=2 --output-sync=target unit-shell unit-system unit-rules
+	$(MAKE) --jobs=2 --output-sync=target unit-shell unit-system unit-sources unit-rules
 
-unit-alerts unit-system unit-shell unit-rules: $(VENV)/.dev
+unit-alerts unit-system unit-shell unit-sources unit-rules: $(VENV)/.dev
 	$(BIN)/python -X dev -m pytest --durations=5 $(TESTS)
 
 unit-alerts: TESTS := tests/alerts
 unit-system: TESTS := tests/system tests/drill
+unit-sources: TESTS := tests/sources tests/benchmarks
 unit-rules: TESTS := tests/core tests/binance tests/exchange
 unit-shell: TESTS := tests --ignore=tests/alerts --ignore=tests/system --ignore=tests/drill --ignore=tests/core \
-	--ignore=tests/binance --ignore=tests/exchange
+	--ignore=tests/binance --ignore=tests/exchange --ignore=tests/sources --ignore=tests/benchmarks
 
 stack: $(VENV)/.run system-packages
 	$(BIN)/python deploy/stack
