@@ -195,15 +195,14 @@ async def test_silent_daemon_halts_within_2_seconds_and_is_left(monkeypatch: pyt
         halts: list[tuple[GateView, float]] = []
         feed.on_halt(lambda gate: halts.append((gate, time.monotonic())))
         await feed.wait_open(HIT)
-        # The daemon of this test lives in this event loop, so it can't be stopped; its heartbeats can.
-        monkeypatch.setattr(here.feedd.daemon._gate_events, "_tell", lambda _: None)
+        # The daemon of this test lives in this event loop, so it can't be stopped; but it can forget who listens.
+        monkeypatch.setattr(here.feedd.daemon._gate_events, "_listeners", {False: set(), True: set()})
         began = time.monotonic()
         await until(lambda: not feed.gate(HIT).is_open)
         assert time.monotonic() - began < SILENCE_SECONDS + 0.1
         await until(lambda: bool(halts))
         assert halts[0][0].reasons[0] == "silent"
         assert halts[0][1] - began < SILENCE_SECONDS + 0.2
-        monkeypatch.undo()
         await feed.wait_open(HIT)
         # It takes the market data's connection for dead as well, though that one had not been closed.
         missed = await first(feed, is_a(Missed))

@@ -565,6 +565,8 @@ async def test_consumer_that_asks_for_it_gets_what_was_missed_and_nobody_else(pa
                 feedd.http.ws_connect(f"{feedd.url}{path}&backfill=1") as asking,
                 feedd.http.ws_connect(f"{feedd.url}{path}") as other,
             ):
+                trades = feedd.session(HIT).lanes["btcusdt@trade"]
+                await feedd.until(lambda _: trades.messages > 20)  # a gap before the first one is none
                 exchange.set_fault("gap", symbol=HIT, stream="trade", count=3)
                 marked: list[int] = []
                 async for message in asking:
