@@ -195,7 +195,7 @@ async def test_silent_daemon_halts_within_2_seconds_and_is_left(monkeypatch: pyt
         halts: list[tuple[GateView, float]] = []
         feed.on_halt(lambda gate: halts.append((gate, time.monotonic())))
         await feed.wait_open(HIT)
-        # The daemon of this test lives in this event loop, so it can't be stopped; but it can forget who listens.
+        # The daemon lives in this event loop, so it can't be stopped; but it can forget who listens.
         monkeypatch.setattr(here.feedd.daemon._gate_events, "_listeners", {False: set(), True: set()})
         began = time.monotonic()
         await until(lambda: not feed.gate(HIT).is_open)
