@@ -190,8 +190,11 @@ class Connection:
 
     def _take_directly(self) -> None:
         if isinstance(self._socket, DirectSocket):
-            for raw in self._socket.hand_to(self._take_text):
-                self._take_text(raw)
+            self._socket.hand_to(self._take_text, self._take_binary)
+
+    def _take_binary(self, raw: bytes) -> None:
+        self._last_frame_at = self._monotonic()
+        self._refuse(InvalidReason.BINARY, f"{len(raw)} bytes", raw, self._last_frame_at)
 
     def _take_text(self, raw: bytes) -> None:
         read_at = self._last_frame_at = self._monotonic()

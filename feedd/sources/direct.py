@@ -30,10 +30,13 @@ class _Queue(WebSocketDataQueue):
     """Hands text frames to a callback as they are parsed; all others wait to be received."""
 
     take: TakeText | None = None
+    take_binary: TakeText | None = None
 
     def feed_data(self, message: Any, size: int) -> None:
         if self.take is not None and message.type is WSMsgType.TEXT:
             self.take(message.data)
+        elif self.take_binary is not None and message.type is WSMsgType.BINARY:
+            self.take_binary(message.data)  # among the others, so that what came in a row is seen in a row
         else:
             super().feed_data(message, size)
 
@@ -58,24 +61,18 @@ class DirectSocket(aiohttp.ClientWebSocketResponse[Literal[False]]):
         ours = None if parser is None else WebSocketReader(self._direct, MAX_FRAME_BYTES, False, False)
         self._direct_parser = ours
 
-    def hand_to(self, take: TakeText) -> list[bytes]:
-        """Hand text frames to `take`, which must not raise, from now on. Returns those that came before."""
+    def hand_to(self, take: TakeText, take_binary: TakeText) -> None:
+        """Hand frames to these, which must not raise: those that have come already, and all from now on."""
         self._connection_protocol.set_parser(self._direct_parser, self._direct)
-        early = self._early_frames()
-        self._direct.take = take
-        return early
+        early = [message for message, _ in self._direct._buffer]
+        self._direct._buffer.clear()
+        self._direct.take, self._direct.take_binary = take, take_binary
+        for message in early:
+            self._direct.feed_data(message, len(message.data or b""))
 
     def stop(self) -> None:
         """Hand on nothing more: what still comes is dropped."""
-        self._direct.take = _drop
-
-    def _early_frames(self) -> list[bytes]:
-        queue = self._direct._buffer
-        early = [message.data for message, _ in queue if message.type is WSMsgType.TEXT]
-        others = [entry for entry in queue if entry[0].type is not WSMsgType.TEXT]
-        queue.clear()
-        queue.extend(others)
-        return early
+        self._direct.take = self._direct.take_binary = _drop
 
 
 def _drop(_: bytes) -> None:
