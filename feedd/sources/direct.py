@@ -64,11 +64,11 @@ class DirectSocket(aiohttp.ClientWebSocketResponse[Literal[False]]):
     def hand_to(self, take: TakeText, take_binary: TakeText) -> None:
         """Hand frames to these, which must not raise: those that have come already, and all from now on."""
         self._connection_protocol.set_parser(self._direct_parser, self._direct)
-        early = [message for message, _ in self._direct._buffer]
+        early = list(self._direct._buffer)
         self._direct._buffer.clear()
         self._direct.take, self._direct.take_binary = take, take_binary
-        for message in early:
-            self._direct.feed_data(message, len(message.data or b""))
+        for message, size in early:
+            self._direct.feed_data(message, size)
 
     def stop(self) -> None:
         """Hand on nothing more: what still comes is dropped."""
