@@ -188,10 +188,10 @@ class Feeds:
         task = self._tasks.create_task(feed.run(), name=f"feed {' '.join(group)}")
         self._running[group] = _Running(plan, feed, task)
 
-    def _hurry(self) -> None:
+    def _hurry(self, spread: float) -> None:
         for running in self._running.values():
             if isinstance(running.feed, Feed):
-                running.feed.hurry()
+                running.feed.hurry(spread)
 
     def _intake(self, symbol: str) -> Intake:
         if symbol not in self._intakes:

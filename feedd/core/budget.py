@@ -19,6 +19,9 @@ RESERVE: Final = 0.25
 OUTAGE_AFTER: Final = 5
 """So many feeds have failed, and none has delivered meanwhile: it is not them."""
 PROBE_PAUSE_SECONDS: Final = 1.0
+LONGEST_SPREAD_SECONDS: Final = 1.0
+SPREAD_SECONDS_PER_FEED: Final = 0.01
+"""A hundred handshakes a second are no storm; a few feeds need not wait for each other."""
 
 
 class ConnectBudget:
@@ -33,6 +36,13 @@ class ConnectBudget:
         self._failing: set[str] = set()
         self.outage_since: float | None = None
         """Since when the exchange has been out for all; None while it isn't."""
+
+    @property
+    def spread(self) -> float:
+        """Seconds over which those that wait for the same moment come one after the other."""
+        if self.outage_since is None:
+            return LONGEST_SPREAD_SECONDS
+        return min(LONGEST_SPREAD_SECONDS, SPREAD_SECONDS_PER_FEED * len(self._failing))
 
     def failed(self, feed: str, now: float) -> None:
         """Note that a feed could not connect, or that its connection ended before it had delivered."""

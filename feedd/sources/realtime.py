@@ -62,7 +62,7 @@ class Feed:
         upkeep: Upkeep,
         *,
         in_use: Callable[[str], bool] = lambda _: False,
-        outage_over: Callable[[], None] = lambda: None,
+        outage_over: Callable[[float], None] = lambda _: None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
@@ -84,6 +84,7 @@ class Feed:
         self._failing_since: float | None = None
         self._dial_at = 0.0
         self._news = asyncio.Event()
+        self._hurried = asyncio.Event()
         self._begin()
 
     def follow(self, upkeep: Upkeep) -> None:
@@ -91,11 +92,13 @@ class Feed:
         self._upkeep = upkeep
         self._news.set()
 
-    def hurry(self) -> None:
-        """Try again at once, and not when the backoff ends: the exchange is back."""
+    def hurry(self, spread: float) -> None:
+        """Try again within so many seconds, whatever was waited for: the exchange is back."""
         if not len(self._links) and not self._is_refused_by_rule:
-            self._dial_at = min(self._dial_at, self._monotonic() + self._turn())
+            soon = self._turn() * spread
+            self._dial_at = min(self._dial_at, self._monotonic() + soon)
             self._news.set()
+            asyncio.get_running_loop().call_later(soon, self._hurried.set)
 
     async def run(self) -> None:
         """Keep the feed up until cancelled; then close each socket with a close frame."""
@@ -163,12 +166,12 @@ class Feed:
         return any(link.last_at is not None and link.opened_at >= since for link in self._links)
 
     def _note_delivery(self) -> None:
-        was_out = self._budget.outage_since is not None
+        was_out, spread = self._budget.outage_since is not None, self._budget.spread
         self._failing_since = None
         self._budget.delivered()
         if was_out:
             log.warning("the exchange delivers again: everyone connects", extra=fields(symbol=self._label))
-            self._outage_over()
+            self._outage_over(spread)
 
     def _note_failing(self) -> None:
         now = self._monotonic()
@@ -240,8 +243,16 @@ class Feed:
             # In steps, because what is needed may change; and spread a little, so that those that wait for
             # the same moment don't all come at once.
             self._show_backoff(wait)
-            await asyncio.sleep(min(wait, BUDGET_STEP_SECONDS) + self._turn())
+            await self._wait_for_hurry(min(wait, BUDGET_STEP_SECONDS) + self._turn() * self._budget.spread)
             self._show_backoff(0.0)
+
+    async def _wait_for_hurry(self, seconds: float) -> None:
+        self._hurried.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._hurried.wait()
+        except TimeoutError:
+            pass
 
     def _turn(self) -> float:
         """Return a random number from 0 to 1 that is in the first half for symbols that somebody uses."""

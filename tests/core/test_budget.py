@@ -172,3 +172,15 @@ def test_delivery_ends_the_outage() -> None:
     assert [budget.take(11.0), budget.take(11.0)] == [0.0, 0.0]
     budget.failed("S0", 12.0)
     assert budget.outage_since is None
+
+
+def test_the_fewer_wait_for_the_exchange_the_closer_they_come_after_each_other() -> None:
+    budget = ConnectBudget(100)
+    spreads = [budget.spread]
+    for number in range(300):
+        budget.failed(f"S{number}", 10.0)
+        if number + 1 in (OUTAGE_AFTER - 1, OUTAGE_AFTER, 50, 300):
+            spreads.append(budget.spread)
+    assert spreads == [1.0, 1.0, pytest.approx(0.05), pytest.approx(0.5), 1.0]
+    budget.delivered()
+    assert budget.spread == 1.0

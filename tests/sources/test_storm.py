@@ -56,6 +56,23 @@ async def test_outage_leaves_the_budget_for_everyones_return() -> None:
         assert feedd.daemon.desk.connect_budget.outage_since is None
 
 
+async def test_few_feeds_are_back_together_once_the_exchange_is() -> None:
+    few = SYMBOLS[:8]
+    market = ExchangeSettings(symbols=few, rate=20.0)
+    async with (
+        Exchange(market) as exchange,
+        running(settings_for(exchange, FEEDD_SYMBOLS=",".join(few))) as feedd,
+    ):
+        await feedd.until_open()
+        exchange.set_fault("refuse", seconds=3.0)
+        exchange.set_fault("reset")
+        await feedd.until(lambda feedd: feedd.daemon.desk.connect_budget.outage_since is not None)
+        await feedd.until(lambda feedd: bool(_reconnected(feedd)), timeout=10.0)
+        began = time.monotonic()
+        await feedd.until(lambda feedd: len(_reconnected(feedd)) == len(few))
+        assert time.monotonic() - began < 0.4
+
+
 async def test_feed_that_fails_alone_is_no_outage() -> None:
     market = ExchangeSettings(symbols=SYMBOLS[:10], rate=20.0)
     settings = {"FEEDD_SYMBOLS": ",".join(SYMBOLS[:10])}
