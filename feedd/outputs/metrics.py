@@ -1,17 +1,16 @@
 """Every metric of feedd, written as text straight from the plain numbers of the sessions.
 
 Nothing is metered per message. A scrape of a thousand symbols is some hundred thousand lines: they are
-written in pieces, between which the event loop can serve messages, and what never changes of a line is kept
-ready.
+written in pieces, between which the event loop can serve messages. What never changes of a symbol's lines is
+kept as one text with places for the values, so that a line costs little more than printing its number.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from functools import partial
 from itertools import accumulate
 from typing import Final, TypeVar
 
@@ -29,7 +28,6 @@ from feedd.model import (
     ConsumerDisconnect,
     DisconnectReason,
     InvalidReason,
-    Reason,
     Rejection,
     Source,
 )
@@ -80,19 +78,28 @@ class Sample:
 class HistogramSample:
     """The lines of one histogram, written together so that they agree with each other."""
 
-    def __init__(self, name: str, labels: str, histogram: Histogram) -> None:
-        comma = f"{labels}," if labels else ""
-        bounds = (*histogram.bounds, math.inf)
+    def __init__(self, family: Family, histogram: Histogram) -> None:
+        self._lines = histogram_lines(family, "", histogram)
         self._histogram = histogram
-        self._buckets = [f'{name}_bucket{{{comma}le="{_number(bound)}"}} ' for bound in bounds]
-        braces = f"{{{labels}}}" if labels else ""
-        self._count = f"{name}_count{braces} "
-        self._sum = f"{name}_sum{braces} "
 
-    def write(self, moment: Moment) -> str:
-        counts = list(accumulate(self._histogram.counts))
-        buckets = "".join(f"{prefix}{count}\n" for prefix, count in zip(self._buckets, counts, strict=True))
-        return f"{buckets}{self._count}{counts[-1]}\n{self._sum}{_number(self._histogram.total)}\n"
+    def write(self, _: Moment) -> str:
+        return self._lines % histogram_values(self._histogram)
+
+
+def histogram_lines(family: Family, labels: str, histogram: Histogram) -> str:
+    """Return the lines of a histogram, with a place for each of its values."""
+    comma, braces = (f"{labels},", f"{{{labels}}}") if labels else ("", "")
+    buckets = "".join(
+        f'{family.name}_bucket{{{comma}le="{_number(bound)}"}} %d\n'
+        for bound in (*histogram.bounds, math.inf)
+    )
+    return f"{buckets}{family.name}_count{braces} %d\n{family.name}_sum{braces} %s\n"
+
+
+def histogram_values(histogram: Histogram) -> tuple[float, ...]:
+    """Return what stands in those lines."""
+    cumulated = [*accumulate(histogram.counts)]
+    return (*cumulated, cumulated[-1], histogram.total)
 
 
 Row = Sample | HistogramSample
@@ -202,13 +209,13 @@ HALTS = _counter(
     "feedd_trading_halts_total", "How often the reason began to halt trading; starting never counts."
 )
 
-_GAPLESS_ONLY = (GAPS, MISSED)
+
+def _counts_loss(lane: Lane) -> bool:
+    return lane.stream.kind.counts_loss
 
 
-def _has(lane: Lane, family: Family) -> bool:
-    if family is BACKFILLED:
-        return lane.stream.kind.has_history
-    return family not in _GAPLESS_ONLY or lane.stream.kind.counts_loss
+def _has_history(lane: Lane) -> bool:
+    return lane.stream.kind.has_history
 
 
 def _of_process(desk: Desk) -> Iterator[tuple[Family, list[Row]]]:
@@ -240,58 +247,109 @@ def _of_process(desk: Desk) -> Iterator[tuple[Family, list[Row]]]:
     yield HTTP_REJECTIONS, _by_reason(HTTP_REJECTIONS, "", desk.rejections, Rejection)
     yield PAGER_POSTS, [_sample(PAGER_POSTS, "", lambda _: desk.pager.posts)]
     yield PAGER_FAILURES, [_sample(PAGER_FAILURES, "", lambda _: desk.pager.failures)]
-    yield LOOP_LAG, [HistogramSample(LOOP_LAG.name, "", desk.event_loop_lag)]
+    yield LOOP_LAG, [HistogramSample(LOOP_LAG, desk.event_loop_lag)]
 
 
-def _of_symbol(session: Session) -> Iterator[tuple[Family, list[Row]]]:
-    symbol = f'symbol="{_escaped(session.symbol)}"'
-    counts, gate, freshness = session.counts, session.gate, session.freshness
-    yield CONNECTED, [_sample(CONNECTED, symbol, lambda _: session.is_connected)]
-    yield STALENESS, [_sample(STALENESS, symbol, lambda now: freshness.age(now.monotonic))]
-    yield STALE_AFTER, [_sample(STALE_AFTER, symbol, lambda _: freshness.limit)]
-    yield LAST_MESSAGE, [_sample(LAST_MESSAGE, symbol, lambda now: now.timestamp(freshness.last_at))]
-    for family, read in _LANE_FAMILIES:
-        yield (
-            family,
-            [
-                _sample(
-                    family,
-                    f'{symbol},stream="{lane.stream.name}"',
-                    partial(read, lane),
-                )
-                for lane in session.lanes.values()
-                if _has(lane, family)
-            ],
-        )
-    yield INVALID, _by_reason(INVALID, symbol, counts.invalid, InvalidReason)
-    yield UNKNOWN_FIELDS, [_sample(UNKNOWN_FIELDS, symbol, lambda _: counts.unknown_fields)]
-    yield DISCARDED, [_sample(DISCARDED, symbol, lambda _: counts.discarded)]
-    yield CONNECTS, [_sample(CONNECTS, symbol, lambda _: counts.connects)]
-    yield CONNECT_FAILURES, _by_reason(CONNECT_FAILURES, symbol, counts.connect_failures, ConnectFailure)
-    yield DISCONNECTS, _by_reason(DISCONNECTS, symbol, counts.disconnects, DisconnectReason)
-    yield BACKOFF, [_sample(BACKOFF, symbol, lambda _: session.backoff_seconds)]
-    yield EXCHANGE_LATENCY, [HistogramSample(EXCHANGE_LATENCY.name, symbol, session.exchange_latency)]
-    yield PROCESSING_LATENCY, [HistogramSample(PROCESSING_LATENCY.name, symbol, session.processing_latency)]
-    yield TOTAL_LATENCY, [HistogramSample(TOTAL_LATENCY.name, symbol, session.total_latency)]
-    yield NEGATIVE_LATENCY, [_sample(NEGATIVE_LATENCY, symbol, lambda _: counts.negative_latency)]
-    yield HALTED, [_sample(HALTED, symbol, lambda _: gate.halted)]
-    yield (
-        HALT_REASON,
-        [_sample(HALT_REASON, f'{symbol},reason="{reason}"', _is_active(gate, reason)) for reason in GATED],
+Values = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolMetric:
+    """A metric that every symbol has: one symbol's lines but for their values, and how those are read."""
+
+    family: Family
+    lines: Callable[[Session], str]
+    """The lines, with a place for each value."""
+    values: Callable[[Session, Moment], Values]
+
+
+def _single(family: Family, read: Callable[[Session, Moment], float]) -> SymbolMetric:
+    return SymbolMetric(
+        family,
+        lambda session: _line(family, _symbol(session)),
+        lambda session, now: (read(session, now),),
     )
-    yield HALTS, _by_reason(HALTS, symbol, gate.halts, GATED)
 
 
-_LANE_FAMILIES: Final[tuple[tuple[Family, Callable[[Lane, Moment], float]], ...]] = (
-    (STREAM_LAST_MESSAGE, lambda lane, now: now.timestamp(lane.last_at)),
-    (MESSAGES, lambda lane, _: lane.messages),
-    (DUPLICATES, lambda lane, _: lane.sequence.duplicates),
-    (COPIES, lambda lane, _: lane.sequence.copies),
-    (GAPS, lambda lane, _: lane.sequence.gaps),
-    (USUAL_GAP, lambda lane, _: lane.rhythm.usual_gap or 0.0),
-    (MUTES, lambda lane, _: lane.rhythm.mutes),
-    (MISSED, lambda lane, _: lane.sequence.missed),
-    (BACKFILLED, lambda lane, _: lane.sequence.missing.backfilled),
+def _per_reason(
+    family: Family, reasons: Iterable[StrEnum], values: Callable[[Session], Iterable[int]]
+) -> SymbolMetric:
+    return SymbolMetric(
+        family,
+        lambda session: "".join(
+            _line(family, _symbol(session, f'reason="{_escaped(reason)}"')) for reason in reasons
+        ),
+        lambda session, _: tuple(values(session)),
+    )
+
+
+def _per_stream(
+    family: Family, read: Callable[[Lane, Moment], float], has: Callable[[Lane], bool] | None = None
+) -> SymbolMetric:
+    def lanes(session: Session) -> Iterable[Lane]:
+        lanes = session.lanes.values()
+        return lanes if has is None else filter(has, lanes)
+
+    return SymbolMetric(
+        family,
+        lambda session: "".join(
+            _line(family, _symbol(session, f'stream="{_escaped(lane.stream.name)}"'))
+            for lane in lanes(session)
+        ),
+        lambda session, now: tuple([read(lane, now) for lane in lanes(session)]),
+    )
+
+
+def _timed(family: Family, histogram_of: Callable[[Session], Histogram]) -> SymbolMetric:
+    return SymbolMetric(
+        family,
+        lambda session: histogram_lines(family, _symbol(session), histogram_of(session)),
+        lambda session, _: histogram_values(histogram_of(session)),
+    )
+
+
+def _symbol(session: Session, more: str = "") -> str:
+    label = f'symbol="{_escaped(session.symbol)}"'
+    return (f"{label},{more}" if more else label).replace("%", "%%")
+
+
+def _active(gate: Gate) -> Iterable[int]:
+    return [int(reason in gate.active) for reason in GATED] if gate.active else _NONE_ACTIVE
+
+
+def _line(family: Family, labels: str) -> str:
+    return f"{family.name}{{{labels}}} %s\n"
+
+
+_NONE_ACTIVE: Final = (0,) * len(GATED)
+SYMBOL_METRICS: Final = (
+    _single(CONNECTED, lambda session, _: int(session.is_connected)),
+    _single(STALENESS, lambda session, now: session.freshness.age(now.monotonic)),
+    _single(STALE_AFTER, lambda session, _: session.freshness.limit),
+    _single(LAST_MESSAGE, lambda session, now: now.timestamp(session.freshness.last_at)),
+    _per_stream(STREAM_LAST_MESSAGE, lambda lane, now: now.timestamp(lane.last_at)),
+    _per_stream(MESSAGES, lambda lane, _: lane.messages),
+    _per_stream(DUPLICATES, lambda lane, _: lane.sequence.duplicates),
+    _per_stream(COPIES, lambda lane, _: lane.sequence.copies),
+    _per_stream(GAPS, lambda lane, _: lane.sequence.gaps, _counts_loss),
+    _per_stream(USUAL_GAP, lambda lane, _: lane.rhythm.usual_gap or 0.0),
+    _per_stream(MUTES, lambda lane, _: lane.rhythm.mutes),
+    _per_stream(MISSED, lambda lane, _: lane.sequence.missed, _counts_loss),
+    _per_stream(BACKFILLED, lambda lane, _: lane.sequence.missing.backfilled, _has_history),
+    _per_reason(INVALID, InvalidReason, lambda session: session.counts.invalid.values()),
+    _single(UNKNOWN_FIELDS, lambda session, _: session.counts.unknown_fields),
+    _single(DISCARDED, lambda session, _: session.counts.discarded),
+    _single(CONNECTS, lambda session, _: session.counts.connects),
+    _per_reason(CONNECT_FAILURES, ConnectFailure, lambda session: session.counts.connect_failures.values()),
+    _per_reason(DISCONNECTS, DisconnectReason, lambda session: session.counts.disconnects.values()),
+    _single(BACKOFF, lambda session, _: session.backoff_seconds),
+    _timed(EXCHANGE_LATENCY, lambda session: session.exchange_latency),
+    _timed(PROCESSING_LATENCY, lambda session: session.processing_latency),
+    _timed(TOTAL_LATENCY, lambda session: session.total_latency),
+    _single(NEGATIVE_LATENCY, lambda session, _: session.counts.negative_latency),
+    _single(HALTED, lambda session, _: int(session.gate.halted)),
+    _per_reason(HALT_REASON, GATED, lambda session: _active(session.gate)),
+    _per_reason(HALTS, GATED, lambda session: session.gate.halts.values()),
 )
 
 
@@ -301,55 +359,65 @@ class MetricsPage:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._process_rows = dict(_of_process(desk))
-        self._symbol_rows: dict[Session, dict[Family, list[Row]]] = {}
+        self._lines: dict[Family, dict[Session, str]] = {metric.family: {} for metric in SYMBOL_METRICS}
+        """Made when a symbol is first written: what never changes of its lines."""
+        self._lanes: dict[Session, int] = {}
+        """How many lanes each symbol had when its lines were made."""
         self._interpreter = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._interpreter)
 
     def pieces(self, text_format: Format, now: Callable[[], Moment] = Moment.now) -> Iterator[str]:
-        """Write the page piece by piece, some of them empty. `now` is asked for each: time passes between."""
-        yield from self._prepare()
-        for family, rows in self._families():
-            yield from _pieces(family.header(text_format), rows, now)
+        """Write the page piece by piece. `now` is asked for each: time passes between."""
+        yield self._process_piece(text_format, now())
+        sessions = tuple(self._desk.sessions.values())
+        self._follow(sessions)
+        for metric in SYMBOL_METRICS:
+            yield from self._symbol_pieces(metric, sessions, text_format, now)
         yield self._interpreter_page(text_format)
 
-    def _families(self) -> Iterator[tuple[Family, Iterable[Row]]]:
-        yield from self._process_rows.items()
-        per_symbol = list(self._symbol_rows.values())
-        for family in next(iter(per_symbol), {}):
-            yield family, (row for rows in per_symbol for row in rows[family])
+    def _process_piece(self, text_format: Format, moment: Moment) -> str:
+        return "".join(
+            family.header(text_format) + "".join(row.write(moment) for row in rows)
+            for family, rows in self._process_rows.items()
+        )
 
-    def _prepare(self) -> Iterator[str]:
-        """Make the rows of symbols that are new, which takes longer than writing them."""
-        known, rows = self._symbol_rows, {}
-        for session in tuple(self._desk.sessions.values()):
-            ready = self._still_right(session, known.get(session))
-            rows[session] = ready or dict(_of_symbol(session))
-            if ready is None:
-                yield ""
-        self._symbol_rows = rows
+    def _symbol_pieces(
+        self,
+        metric: SymbolMetric,
+        sessions: Sequence[Session],
+        text_format: Format,
+        now: Callable[[], Moment],
+    ) -> Iterator[str]:
+        made, values = self._lines[metric.family], metric.values
+        written, count, moment = [metric.family.header(text_format)], 0, now()
+        for session in sessions:
+            lines = made.get(session)
+            if lines is None:
+                lines = made[session] = metric.lines(session)
+            read = values(session, moment)
+            written.append(lines % read)
+            count += len(read)
+            if count >= LINES_IN_A_PIECE:
+                yield "".join(written)
+                written, count, moment = [], 0, now()
+        yield "".join(written)
 
-    def _still_right(
-        self, session: Session, rows: dict[Family, list[Row]] | None
-    ) -> dict[Family, list[Row]] | None:
-        # Another source may have brought a session streams that it had not known.
-        return rows if rows and len(rows[MESSAGES]) == len(session.lanes) else None
+    def _follow(self, sessions: Sequence[Session]) -> None:
+        """Forget the lines of symbols that are gone, and of those that have got other streams."""
+        lanes = {session: len(session.lanes) for session in sessions}
+        if lanes == self._lanes:
+            return
+        for session, count in self._lanes.items():
+            if lanes.get(session) != count:
+                for made in self._lines.values():
+                    made.pop(session, None)
+        self._lanes = lanes
 
     def _interpreter_page(self, text_format: Format) -> str:
         if text_format is Format.OPEN_METRICS:
             return str(openmetrics.generate_latest(self._interpreter), "utf-8")  # type: ignore[no-untyped-call]  # theirs
         return classic.generate_latest(self._interpreter).decode()
-
-
-def _pieces(header: str, rows: Iterable[Row], now: Callable[[], Moment]) -> Iterator[str]:
-    moment, lines = now(), [header]
-    for row in rows:
-        lines.append(row.write(moment))
-        if len(lines) >= LINES_IN_A_PIECE:
-            yield "".join(lines)
-            moment, lines = now(), []
-    if lines:
-        yield "".join(lines)
 
 
 def _sample(family: Family, labels: str, read: Read) -> Sample:
@@ -365,10 +433,6 @@ def _by_reason(
 
 def _count(counts: Mapping[AnyReason, int], reason: AnyReason) -> Read:
     return lambda _: counts[reason]
-
-
-def _is_active(gate: Gate, reason: Reason) -> Read:
-    return lambda _: reason in gate.active
 
 
 def _is_source(desk: Desk, source: Source) -> Read:

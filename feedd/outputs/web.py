@@ -288,8 +288,7 @@ class Web:
 
     async def _write_metrics(self, response: web.StreamResponse, text_format: Format) -> None:
         for piece in self._metrics.pieces(text_format, self._now):
-            if piece:
-                await response.write(piece.encode())
+            await response.write(piece.encode())
             await asyncio.sleep(0)  # messages first: a large page is written between them
         await response.write_eof()
 

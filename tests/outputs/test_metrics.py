@@ -234,10 +234,9 @@ def test_large_page_comes_in_pieces_each_with_its_own_now() -> None:
     clock = iter(range(10**6))
     metrics = MetricsPage(of)
     written = metrics.pieces(Format.CLASSIC, lambda: Moment(float(next(clock)), NOW.wall))
-    assert [next(written) for _ in of.sessions] == [""] * 200, "a turn for each new symbol's rows"
     pieces = list(written)
-    # A histogram's lines count as one, since they are written together.
-    assert max(piece.count("\n") for piece in pieces) < LINES_IN_A_PIECE * 20
+    # A symbol's lines of one metric are written together, and a header stands before the first.
+    assert max(piece.count("\n") for piece in pieces) < LINES_IN_A_PIECE + 20
     assert len(pieces) > 20
     assert next(clock) >= len(pieces) - 1
     assert "".join(pieces) != ""
@@ -254,3 +253,19 @@ def test_dropped_symbol_leaves_the_page_and_a_new_one_enters_it() -> None:
     text = "".join(metrics.pieces(Format.CLASSIC, lambda: NOW))
     assert 'symbol="ETHUSDT"' in text
     assert 'symbol="BTCUSDT"' not in text
+
+
+def test_symbol_that_gets_another_stream_shows_it() -> None:
+    of = desk()
+    metrics = MetricsPage(of)
+    "".join(metrics.pieces(Format.CLASSIC, lambda: NOW))
+    of.sessions["BTCUSDT"].begin([parse_stream("aggTrade")], True, NOW.monotonic)
+    text = "".join(metrics.pieces(Format.CLASSIC, lambda: NOW))
+    assert value(text, "feedd_messages_total", symbol="BTCUSDT", stream="aggTrade") == 0
+
+
+def test_symbol_may_have_any_letter() -> None:
+    odd = '50%s"\\'
+    text = page(Desk(Settings(symbols=(odd,)), 0.0, 0.0))
+    assert value(text, "feedd_messages_total", symbol=odd, stream="trade") == 0
+    assert value(text, "feedd_trading_halts_total", symbol=odd, reason="stale") == 0
