@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 SUPERVISE_SECONDS = 1.0
 LOOP_LAG_SECONDS = 0.25
 """How often the event loop's lag is taken."""
+SETTLED_SECONDS = 60.0
+"""A symbol that has not begun by then may never do."""
 
 
 class Daemon:
@@ -56,6 +58,7 @@ class Daemon:
         env_file: bytes = b"",
         *,
         deliver_backfill: Deliver | None = None,
+        settled: Callable[[], object] = lambda: None,
     ) -> None:
         """Prepare a daemon.
 
@@ -65,6 +68,7 @@ class Daemon:
             configuration: where the settings come from; without an env-file they never change.
             env_file: the env-file's content that `settings` was resolved from.
             deliver_backfill: called for every message that was missed and fetched later.
+            settled: called once, when all that stays for long is there.
         """
         self.desk = Desk(settings, time.monotonic(), time.time())
         attendance = Attendance(self.desk)
@@ -74,6 +78,7 @@ class Daemon:
         self._deliver = self._relay.deliver if deliver is None else _to_both(self._relay.deliver, deliver)
         relayed = self._relay.deliver_backfill
         self._deliver_backfill = relayed if deliver_backfill is None else _to_both(relayed, deliver_backfill)
+        self._settled: Callable[[], object] | None = settled
         self._watch: EnvFileWatch | None = None
         if configuration is not None and configuration.path is not None:
             self._watch = EnvFileWatch(configuration, configuration.path, env_file)
@@ -171,7 +176,16 @@ class Daemon:
                     extra=fields(by_seconds=f"{step:+.3f}"),
                 )
                 feeds.doubt_clock()
+            if self._settled is not None and self._has_begun():
+                self._settled()
+                self._settled = None
             await asyncio.sleep(SUPERVISE_SECONDS)
+
+    def _has_begun(self) -> bool:
+        """Tell whether every symbol has had a message, or has been waited for long enough."""
+        if time.monotonic() - self.desk.started_at >= SETTLED_SECONDS:
+            return True
+        return not any(Reason.STARTING in session.gate.active for session in self.desk.sessions.values())
 
     async def _measure_loop_lag(self) -> None:
         while True:

@@ -168,10 +168,10 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, deliver: Deliver | None = None, deliver_backfill: Deliver | None = None
+    settings: Settings, deliver: Deliver | None = None, deliver_backfill: Deliver | None = None, **more: Any
 ) -> AsyncIterator[Running]:
     """Run a daemon with these settings."""
-    async with _running(Daemon(settings, deliver, deliver_backfill=deliver_backfill)) as feedd:
+    async with _running(Daemon(settings, deliver, deliver_backfill=deliver_backfill, **more)) as feedd:
         yield feedd
 
 

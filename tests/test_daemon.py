@@ -320,3 +320,23 @@ async def jumped(feedd: Running, caplog: pytest.LogCaptureFixture, is_measured: 
 
 def metric(page: str, name: str) -> float:
     return float(next(line for line in page.splitlines() if line.startswith(f"{name} ")).split()[1])
+
+
+async def test_settled_once_every_symbol_has_begun_or_was_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settled: list[bool] = []
+    monkeypatch.setattr("feedd.daemon.SUPERVISE_SECONDS", 0.01)
+    async with Exchange(ExchangeSettings(symbols=SYMBOLS)) as exchange:
+        exchange.set_fault("mute", symbol=SYMBOLS[0])
+        async with running(settings_for(exchange), settled=lambda: settled.append(True)) as feedd:
+            await feedd.until_open(SYMBOLS[1])
+            assert not settled
+            monkeypatch.setattr("feedd.daemon.SETTLED_SECONDS", 0.0)
+            await feedd.until(lambda _: bool(settled))
+            exchange.clear_faults()
+            await feedd.until_open()
+        monkeypatch.setattr("feedd.daemon.SETTLED_SECONDS", 60.0)
+        async with running(settings_for(exchange), settled=lambda: settled.append(True)) as feedd:
+            await feedd.until(lambda _: len(settled) == 2)
+    assert settled == [True, True]

@@ -6,6 +6,7 @@ Takes settings as `KEY=value` arguments after the budget, prints its address, an
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from feedd.settings import resolve
 async def _run(budget: int, arguments: dict[str, str]) -> None:
     settings = replace(resolve(None, {}, arguments).settings, connect_budget=budget)
     logs.set_up(settings.log_level, settings.log_format)
-    daemon, stop = Daemon(settings), asyncio.Event()
+    daemon, stop = Daemon(settings, settled=gc.freeze), asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin, stop.set)
     task = asyncio.create_task(daemon.run(stop))
     print(await daemon.listening(), flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -39,7 +40,7 @@ def settings_for(order: Order, **more: str) -> Settings:
 @asynccontextmanager
 async def running(settings: Settings, deliver: Deliver | None = None) -> AsyncIterator[tuple[Daemon, str]]:
     """Run a daemon; yields it and where it listens. Its gates must be open at the end."""
-    daemon, stop = Daemon(settings, deliver), asyncio.Event()
+    daemon, stop = Daemon(settings, deliver, settled=gc.freeze), asyncio.Event()
     task = asyncio.create_task(daemon.run(stop))
     try:
         yield daemon, str(await daemon.listening())
