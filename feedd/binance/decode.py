@@ -10,20 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, Generic
+from typing import Any, Final
 
 import msgspec
 import orjson
 
-from feedd.binance.payloads import Candle, Depth, Frame, Kline, Payload, PayloadType
+from feedd.binance.payloads import Candle, Depth, Frame, Kline, Payload
 from feedd.binance.streams import Kind, Subscription, parse_stream
+from feedd.binance.strict import STRICT_DECODERS
 from feedd.errors import DecodeError
 from feedd.model import InvalidReason
 
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
 """No stream of Binance comes near it; a full 5,000-level book has about 0.4 MB."""
 
-_COMBINED_PREFIX_LENGTH: Final = len(b'{"stream":"')
+NAME_AT: Final = len(b'{"stream":"')
+"""Where a combined frame has the name of its stream."""
 _SHUTDOWN: Final = "serverShutdown"
 
 
@@ -51,34 +53,38 @@ class ControlReply:
 Message = Frame[Payload] | Drifted | ServerShutdown | ControlReply
 
 
-class _StrictFrame(Frame[PayloadType], Generic[PayloadType], frozen=True, forbid_unknown_fields=True):
-    """A frame of exactly the known shape."""
-
-
-class _StrictCandle(Candle, frozen=True, forbid_unknown_fields=True):
-    """A candle of exactly the known shape."""
-
-
-def _strict(payload_type: type[Payload]) -> type[Payload]:
-    candle = [("candle", _StrictCandle, msgspec.field(name="k"))] if payload_type is Kline else []
-    return msgspec.defstruct(  # type: ignore[return-value]  # a subclass of payload_type, which mypy can't see
-        payload_type.__name__,
-        candle,
-        bases=(payload_type,),
-        frozen=True,
-        gc=False,
-        forbid_unknown_fields=True,
-    )
-
-
-def _strict_decoder(payload_type: type[Payload]) -> Callable[[bytes], Frame[Payload]]:
-    return msgspec.json.Decoder(_StrictFrame[_strict(payload_type)]).decode  # type: ignore[misc]
-
-
-_STRICT: Final = {kind: _strict_decoder(kind.payload_type) for kind in Kind}
 _fields_of: Final = cache(msgspec.structs.fields)
 """Without a memory a field that the exchange adds would make every message cost half a millisecond."""
 _EVENT_NAMES: Final = tuple(name for kind in Kind for name in kind.event_names)
+
+
+class Route:
+    """Decodes the frames of one subscription that are of exactly the known shape, which nearly all are."""
+
+    __slots__ = ("_fits", "_strict", "_symbol", "name")
+
+    def __init__(self, subscription: Subscription) -> None:
+        self.name = subscription.wire_name
+        self._symbol = subscription.wire_symbol
+        self._strict = STRICT_DECODERS[subscription.stream.kind]
+        self._fits = _fit_of(subscription)
+
+    def first_look(self, frame: bytes) -> Frame[Payload] | None:
+        """Return the message of a frame; None for one that needs a second look."""
+        try:
+            message = self._strict(frame)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None  # the second look says why, or finds that it is harmless
+        # A repeated key could have changed the stream since its name was peeked at.
+        data, fits = message.data, self._fits
+        if message.stream == self.name and data.symbol == self._symbol and (fits is None or fits(data)):
+            return message
+        return None
+
+
+def stream_in(frame: bytes) -> bytes:
+    """Peek at the name of the stream that a combined frame seems to be of."""
+    return frame[NAME_AT : frame.find(b'"', NAME_AT)]
 
 
 class Decoder:
@@ -87,35 +93,12 @@ class Decoder:
     def __init__(self, subscriptions: Iterable[Subscription]) -> None:
         self._subscriptions = {subscription.wire_name: subscription for subscription in subscriptions}
         self._symbols = {subscription.symbol for subscription in self._subscriptions.values()}
-        self._routes = {
-            name.encode(): (
-                _STRICT[subscription.stream.kind],
-                name,
-                subscription.wire_symbol,
-                _fit_of(subscription),
-            )
-            for name, subscription in self._subscriptions.items()
-        }
+        self.routes = {name: Route(subscription) for name, subscription in self._subscriptions.items()}
 
     def decode(self, frame: bytes) -> Message:
         """Return the message in a text frame. Raises DecodeError."""
-        return self.first_look(frame) or self.second_look(frame)
-
-    def first_look(self, frame: bytes) -> Frame[Payload] | None:
-        """Return the message of a frame of exactly the known shape, which nearly all are; None for others."""
-        route = self._routes.get(frame[_COMBINED_PREFIX_LENGTH : frame.find(b'"', _COMBINED_PREFIX_LENGTH)])
-        if route is None:
-            return None
-        strict, name, symbol, fits = route
-        try:
-            message = strict(frame)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            return None  # the second look says why, or finds that it is harmless
-        # A repeated key could have changed the stream since its name was peeked at.
-        data = message.data
-        if message.stream == name and data.symbol == symbol and (fits is None or fits(data)):
-            return message
-        return None
+        route = self.routes.get(stream_in(frame).decode(errors="replace"))
+        return (route and route.first_look(frame)) or self.second_look(frame)
 
     def second_look(self, frame: bytes) -> Message:
         """Return the message of a frame that the first look did not know. Raises DecodeError."""

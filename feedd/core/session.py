@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from feedd.binance.payloads import Frame, Payload
+from feedd.binance.payloads import Payload
 from feedd.binance.streams import Stream, Subscription
 from feedd.core.freshness import Freshness
 from feedd.core.gate import Gate
@@ -174,16 +174,14 @@ class Session:
         last_at = self.freshness.last_at
         return 0.0 if self._good_from is None or last_at is None else last_at - self._good_from
 
-    def receive(self, frame: Frame[Payload], now: float) -> Lane | None:
-        """Take a decoded message that was read at `now`.
+    def receive(self, lane: Lane, payload: Payload, now: float) -> bool:
+        """Take a decoded message of one of the lanes, read at `now`.
 
-        Returns the lane to hand it on for, after which `handed_on` must be called; None for a repetition.
+        Returns whether it is to be handed on, after which `handed_on` must be called; a repetition is not.
         """
-        lane = self.lanes[frame.stream]
         self._ordinal += 1
-        payload = frame.data
         if not lane.sequence.admit(payload):
-            return None
+            return False
         lane.messages += 1
         lane.last_at = self.freshness.last_at = now
         event_time = payload.event_time
@@ -192,7 +190,7 @@ class Session:
         else:
             # Spelt out, as below: a call for each of these numbers would cost as much as decoding does.
             self._latency = now + self._clock.offset - event_time * 0.001
-        return lane
+        return True
 
     def handed_on(self, read_at: float, done_at: float) -> None:
         """The message of the last `receive` has reached every output."""

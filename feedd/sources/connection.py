@@ -18,6 +18,7 @@ from feedd.binance.decode import MAX_FRAME_BYTES
 from feedd.errors import FeeddError
 from feedd.model import ConnectFailure, DisconnectReason, InvalidReason
 from feedd.sources.direct import DirectSocket, Socket
+from feedd.sources.frames import Take
 
 HANDSHAKE_SECONDS = 10.0
 SILENCE_SECONDS = 45.0
@@ -97,8 +98,6 @@ async def connect(http: aiohttp.ClientSession, url: str) -> Socket:
         raise classify(error) from error
 
 
-TakeText = Callable[[bytes, float], None]
-"""Takes a text frame, read at a monotonic time."""
 Refuse = Callable[[InvalidReason, str, bytes, float], None]
 """Takes a frame that can't be a message: why, what was found, the frame, and when it was read."""
 
@@ -109,7 +108,7 @@ class Connection:
     def __init__(
         self,
         socket: Socket,
-        take: TakeText,
+        take: Take,
         refuse: Refuse,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -117,7 +116,8 @@ class Connection:
         self._take = take
         self._refuse = refuse
         self._monotonic = monotonic
-        self._last_frame_at = monotonic()
+        self._received_at = monotonic()
+        """When a message was received by the public way."""
         self._patience: asyncio.Timeout | None = None
         self._silence_timer: asyncio.TimerHandle | None = None
         self._ending: DisconnectReason | None = None
@@ -136,10 +136,10 @@ class Connection:
         """
         try:
             async with asyncio.timeout(None) as self._patience, asyncio.TaskGroup() as asking:
-                self._watch_silence()
-                self._take_directly()
                 asked = asking.create_task(self._send(requests))
                 try:
+                    self._watch_silence()
+                    self._take_directly()
                     return await self._pump()
                 finally:
                     asked.cancel()
@@ -172,6 +172,13 @@ class Connection:
         except TimeoutError:
             pass
 
+    @property
+    def _last_frame_at(self) -> float:
+        socket = self._socket
+        return (
+            max(self._received_at, socket.read_at) if isinstance(socket, DirectSocket) else self._received_at
+        )
+
     def _watch_silence(self) -> None:
         # Looked at when it may be due, not moved with every frame: that would cost more than the frame.
         left = self._last_frame_at + SILENCE_SECONDS - self._monotonic()
@@ -190,28 +197,23 @@ class Connection:
 
     def _take_directly(self) -> None:
         if isinstance(self._socket, DirectSocket):
-            self._socket.hand_to(self._take_text, self._take_binary)
+            self._socket.hand_to(self._take, self._take_binary, self._failed)
 
-    def _take_binary(self, raw: bytes) -> None:
-        self._last_frame_at = self._monotonic()
-        self._refuse(InvalidReason.BINARY, f"{len(raw)} bytes", raw, self._last_frame_at)
+    def _take_binary(self, raw: bytes, read_at: float) -> None:
+        self._refuse(InvalidReason.BINARY, f"{len(raw)} bytes", raw, read_at)
 
-    def _take_text(self, raw: bytes) -> None:
-        read_at = self._last_frame_at = self._monotonic()
-        try:
-            self._take(raw, read_at)
-        except Exception as bug:
-            # Raised here it would end in aiohttp's parser; `read` raises it where it is waited for.
-            self._bug = bug
-            self.end(DisconnectReason.PROTOCOL_ERROR)
-            if isinstance(self._socket, DirectSocket):
-                self._socket.stop()
+    def _failed(self, bug: Exception) -> None:
+        # `read` raises it where it is waited for.
+        self._bug = bug
+        self.end(DisconnectReason.PROTOCOL_ERROR)
+        if isinstance(self._socket, DirectSocket):
+            self._socket.stop()
 
     async def _pump(self) -> DisconnectReason:
         socket, take, monotonic = self._socket, self._take, self._monotonic
         while True:
             message = await socket.receive()
-            read_at = self._last_frame_at = monotonic()
+            read_at = self._received_at = monotonic()
             if message.type is WSMsgType.TEXT:
                 take(message.data, read_at)
             elif message.type is WSMsgType.PING:
@@ -220,7 +222,7 @@ class Connection:
                 except ConnectionError:
                     return DisconnectReason.RESET
             elif message.type is WSMsgType.BINARY:
-                self._refuse(InvalidReason.BINARY, f"{len(message.data)} bytes", message.data, read_at)
+                self._take_binary(message.data, read_at)
             elif message.type is not WSMsgType.PONG:
                 return self._why_ended(message.type, read_at)
 

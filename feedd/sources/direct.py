@@ -9,7 +9,6 @@ other one the public way serves, and nothing but speed is lost. Control frames a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import aiohttp
@@ -17,65 +16,78 @@ from aiohttp import WSMsgType
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 
 from feedd.binance.decode import MAX_FRAME_BYTES
+from feedd.sources.frames import Fail, FrameReader, Take
 
 KNOWN_VERSIONS: Final = re.compile(r"3\.14\.\d+")
 _QUEUE_BYTES: Final = 2**16
 
 Socket = aiohttp.ClientWebSocketResponse[Literal[False]]
 """A WebSocket that hands out text frames as bytes."""
-TakeText = Callable[[bytes], None]
 
 
 class _Queue(WebSocketDataQueue):
-    """Hands text frames to a callback as they are parsed; all others wait to be received."""
+    """Hands messages to callbacks as they are parsed; all but text and binary ones wait to be received."""
 
-    take: TakeText | None = None
-    take_binary: TakeText | None = None
+    frames: FrameReader
+    take_binary: Take | None = None
 
     def feed_data(self, message: Any, size: int) -> None:
-        if self.take is not None and message.type is WSMsgType.TEXT:
-            self.take(message.data)
-        elif self.take_binary is not None and message.type is WSMsgType.BINARY:
-            self.take_binary(message.data)  # among the others, so that what came in a row is seen in a row
+        frames = self.frames
+        if message.type is WSMsgType.TEXT:
+            take = frames.take
         else:
+            take = self.take_binary if message.type is WSMsgType.BINARY else None
+        if take is None or frames.fail is None:
             super().feed_data(message, size)
+            return
+        try:
+            # Binary frames among the others, so that what came in a row is seen in a row.
+            take(message.data, frames.read_at)
+        except Exception as bug:
+            frames.fail(bug)  # raised here it would end in aiohttp's parser
 
 
 class DirectSocket(aiohttp.ClientWebSocketResponse[Literal[False]]):
-    """A WebSocket that can hand text frames to a callback."""
+    """A WebSocket that can hand frames to callbacks."""
 
     def __init__(self, reader: Any, writer: Any, protocol: Any, response: Any, *args: Any, **kwargs: Any):
         connection = response.connection
         self._connection_protocol = connection.protocol
         self._direct = _Queue(connection.protocol, _QUEUE_BYTES, loop=response._loop)
-        self._direct_parser: Any = None
+        self._frames = FrameReader(WebSocketReader(self._direct, MAX_FRAME_BYTES, False, False))
+        self._direct.frames = self._frames
         super().__init__(self._direct, writer, protocol, response, *args, **kwargs)
 
     @property
+    def read_at(self) -> float:
+        """When anything came last, in monotonic seconds."""
+        return self._frames.read_at
+
+    @property
     def _parser(self) -> Any:
-        return self._direct_parser
+        return self._frames
 
     @_parser.setter
-    def _parser(self, parser: Any) -> None:
-        # aiohttp makes a parser for the queue that it has made; ours must parse from the first byte on.
-        ours = None if parser is None else WebSocketReader(self._direct, MAX_FRAME_BYTES, False, False)
-        self._direct_parser = ours
+    def _parser(self, _: Any) -> None:
+        """aiohttp makes a reader for the queue that it has made; ours reads from the first byte on."""
 
-    def hand_to(self, take: TakeText, take_binary: TakeText) -> None:
-        """Hand frames to these, which must not raise: those that have come already, and all from now on."""
-        self._connection_protocol.set_parser(self._direct_parser, self._direct)
+    def hand_to(self, take: Take, take_binary: Take, fail: Fail) -> None:
+        """Hand frames to these: those that have come already, and all from now on."""
+        self._connection_protocol.set_parser(self._frames, self._direct)
+        if self._connection_protocol.transport is not None:
+            self._frames.stand_before(self._connection_protocol, self._connection_protocol.transport)
         early = list(self._direct._buffer)
         self._direct._buffer.clear()
-        self._direct.take, self._direct.take_binary = take, take_binary
+        self._frames.take, self._direct.take_binary, self._frames.fail = take, take_binary, fail
         for message, size in early:
             self._direct.feed_data(message, size)
 
     def stop(self) -> None:
         """Hand on nothing more: what still comes is dropped."""
-        self._direct.take = self._direct.take_binary = _drop
+        self._frames.take = self._direct.take_binary = _drop
 
 
-def _drop(_: bytes) -> None:
+def _drop(_: bytes, __: float) -> None:
     """Take a frame of a connection that has been left."""
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from feedd.binance.decode import Drifted
-from feedd.binance.payloads import Frame, Payload
+from feedd.binance.payloads import Payload
 from feedd.binance.streams import Stream
 from feedd.core.gate import GateChange
 from feedd.core.session import TRADING, Lane, Session
@@ -86,11 +86,10 @@ class Intake:
         self.session.ended(self._monotonic())
         self.tell()
 
-    def take(self, frame: Frame[Payload], raw: bytes, read_at: float) -> None:
+    def take(self, lane: Lane, payload: Payload, raw: bytes, read_at: float) -> None:
         """Carry a decoded message, read at monotonic `read_at`, to the session and the outputs."""
         session = self.session
-        lane = session.receive(frame, read_at)
-        if lane is None:
+        if not session.receive(lane, payload, read_at):
             return
         self._deliver(lane, raw)
         session.handed_on(read_at, self._monotonic())

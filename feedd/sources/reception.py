@@ -11,9 +11,9 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
-from feedd.binance.decode import ControlReply, Decoder, Drifted, ServerShutdown
+from feedd.binance.decode import NAME_AT, ControlReply, Decoder, Drifted, Route, ServerShutdown
 from feedd.binance.payloads import Frame, Payload
 from feedd.binance.streams import Stream, Subscription
 from feedd.core.arbiter import Arbiter
@@ -30,20 +30,15 @@ SETTLE_SECONDS: Final = 5.0
 """After this, the connection that stayed has long brought what the other had brought before it went."""
 
 
-class Receiver(Protocol):
-    """Takes the messages of one symbol."""
+class Way:
+    """The way of one stream's messages into their session."""
 
-    def take(self, frame: Frame[Payload], raw: bytes, read_at: float) -> None: ...
+    __slots__ = ("first_look", "intake", "lane")
 
-
-class _Discard:
-    """Stands in for a symbol that is being rebuilt."""
-
-    def __init__(self, intake: Intake) -> None:
-        self._counts = intake.session.counts
-
-    def take(self, frame: Frame[Payload], raw: bytes, read_at: float) -> None:
-        self._counts.discarded += 1
+    def __init__(self, route: Route, intake: Intake) -> None:
+        self.first_look = route.first_look
+        self.intake = intake
+        self.lane = intake.session.lanes[route.name]
 
 
 class Reception:
@@ -63,18 +58,20 @@ class Reception:
         self.names = [subscription.wire_name for subscription in subscriptions]
         self._intakes = intakes
         self._intake_of = {subscription.wire_name: intake for subscription, intake in subscriptions.items()}
-        self._receivers: dict[str, Receiver] = dict(self._intake_of)
         self._backoffs = {intake: Backoff() for intake in intakes}
-        self._rebuilding: set[asyncio.TimerHandle] = set()
+        self._rebuilding: dict[Intake, asyncio.TimerHandle] = {}
+        """Symbols that a bug was met with: until they are rebuilt, their messages are counted and no more."""
         self._leaving = leaving
         self._monotonic = monotonic
         self._chance = chance
         decoder = Decoder(subscriptions)
-        self._first_look, self._second_look = decoder.first_look, decoder.second_look
+        self._second_look = decoder.second_look
+        self._ways = {name: Way(route, self._intake_of[name]) for name, route in decoder.routes.items()}
+        self._ways_by_bytes = {name.encode(): way for name, way in self._ways.items()}
         self._arbiter = Arbiter(intake.session.lanes[name] for name, intake in self._intake_of.items())
         self._open = 0
-        self._is_alone = False
-        """One connection delivers, and nothing waits: messages go straight on."""
+        self._is_straight = False
+        """One connection delivers, nothing waits and nothing has failed: messages go straight on."""
         self._settling: asyncio.TimerHandle | None = None
 
     @property
@@ -87,7 +84,7 @@ class Reception:
         self._stop_settling()
         self._open += 1
         self._arbiter.opened(link)
-        self._is_alone = self._open == 1 and self._arbiter.is_caught_up
+        self._straighten()
 
     def closed(self, link: Link) -> None:
         """A connection delivers no more; what waited for it goes on."""
@@ -101,7 +98,7 @@ class Reception:
     def stop(self) -> None:
         """Let go of the timers."""
         self._stop_settling()
-        for timer in self._rebuilding:
+        for timer in self._rebuilding.values():
             timer.cancel()
 
     def look(self) -> None:
@@ -111,15 +108,17 @@ class Reception:
 
     def take(self, link: Link, raw: bytes, read_at: float) -> None:
         """Take a text frame that was read at a monotonic time."""
-        frame = self._first_look(raw)
-        if frame is None:
+        # `stream_in`, spelt out: every message comes by here.
+        way = self._ways_by_bytes.get(raw[NAME_AT : raw.find(b'"', NAME_AT)])
+        frame = None if way is None else way.first_look(raw)
+        if way is None or frame is None:
             self._look_again(link, raw, read_at)
-        elif self._is_alone:
+        elif self._is_straight:
             link.last_at = read_at
             try:
-                self._receivers[frame.stream].take(frame, raw, read_at)
+                way.intake.take(way.lane, frame.data, raw, read_at)
             except Exception:
-                self._contain(self._intake_of[frame.stream])
+                self._contain(way.intake)
         else:
             self._arbitrate(link, frame, raw, read_at)
 
@@ -145,7 +144,7 @@ class Reception:
         link.last_at = read_at
         if link.first_at is None:
             link.first_at = read_at
-        if self._is_alone or self._arbiter.may_pass(link, frame, raw, read_at):
+        if self._is_straight or self._arbiter.may_pass(link, frame, raw, read_at):
             self._hand_on(frame, raw, read_at)
         self.pass_on_what_waited()
 
@@ -153,30 +152,32 @@ class Reception:
         """Hand on what need not wait for the other connection any more."""
         while (held := self._arbiter.ready(self._monotonic())) is not None:
             self._hand_on(held.frame, held.raw, held.read_at)
-        self._is_alone = self._open == 1 and self._arbiter.is_caught_up
+        self._straighten()
 
     def _hand_on(self, frame: Frame[Payload], raw: bytes, read_at: float) -> None:
+        way = self._ways[frame.stream]
+        if way.intake in self._rebuilding:
+            way.intake.session.counts.discarded += 1
+            return
         try:
-            self._receivers[frame.stream].take(frame, raw, read_at)
+            way.intake.take(way.lane, frame.data, raw, read_at)
         except Exception:
-            self._contain(self._intake_of[frame.stream])
+            self._contain(way.intake)
+
+    def _straighten(self) -> None:
+        self._is_straight = self._open == 1 and self._arbiter.is_caught_up and not self._rebuilding
 
     def _contain(self, intake: Intake) -> None:
         """Halt the symbol that a bug was met with, and take it up again after a while."""
         intake.failed()
-        self._set_receiver(intake, _Discard(intake))
         delay = self._backoffs[intake].delay(self._chance())
-        timer = asyncio.get_running_loop().call_later(delay, self._rebuild, intake)
-        self._rebuilding.add(timer)
+        self._rebuilding[intake] = asyncio.get_running_loop().call_later(delay, self._rebuild, intake)
+        self._straighten()
 
     def _rebuild(self, intake: Intake) -> None:
+        del self._rebuilding[intake]
         intake.rebuilt()
-        self._set_receiver(intake, intake)
-
-    def _set_receiver(self, intake: Intake, receiver: Receiver) -> None:
-        for name, owner in self._intake_of.items():
-            if owner is intake:
-                self._receivers[name] = receiver
+        self._straighten()
 
     def _refuse(self, error: DecodeError, raw: bytes, read_at: float) -> None:
         # A frame that names no stream of ours casts doubt on all that its connection brings.

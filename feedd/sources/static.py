@@ -172,7 +172,8 @@ class StaticFeed:
     def _take(self, row: Row) -> None:
         self._newest_at = self._monotonic()
         self._played += 1
-        self._intake.take(row.frame, row.raw, self._newest_at)
+        lane = self._intake.session.lanes[row.frame.stream]
+        self._intake.take(lane, row.frame.data, row.raw, self._newest_at)
 
     def _refuse(self, row: BadRow, recording: Recording) -> None:
         self._bad += 1

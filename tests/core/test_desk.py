@@ -26,7 +26,7 @@ def new_desk() -> Desk:
 def quote(session: Session, now: float) -> None:
     name = f"{session.symbol.lower()}@bookTicker"
     message = Frame(name, data("bookTicker", u=session.lanes[name].messages))
-    assert session.receive(message, now) is not None
+    assert session.receive(session.lanes[message.stream], message.data, now)
     session.handed_on(now, now)
 
 
@@ -81,7 +81,8 @@ def test_latency_limit_is_the_settings(limit: float, halted: bool) -> None:
     session = desk.sessions["BTCUSDT"]
     desk.clock.update([ClockSample(100.0, 100.0, 1_795_000_001.0)])
     for trade_id in range(3):
-        session.receive(frame("trade", t=trade_id, E=1_795_000_000_000), 100.0)
+        message = frame("trade", t=trade_id, E=1_795_000_000_000)
+        session.receive(session.lanes[message.stream], message.data, 100.0)
         session.handed_on(100.0, 100.0)
     assert session.gate.halted is halted
 

@@ -55,7 +55,7 @@ def open_session(policy: ResumePolicy = ResumePolicy.AUTO) -> Session:
 
 def hand_on(session: Session, message: Frame[Payload], now: float, processing: float = 0.0) -> bool:
     """Do with a message what its owner does. Returns whether it was news."""
-    if session.receive(message, now) is None:
+    if not session.receive(session.lanes[message.stream], message.data, now):
         return False
     session.handed_on(now, now + processing)
     return True

@@ -25,7 +25,8 @@ def session(*, is_live: bool = True) -> Session:
     made.look(100.0)
     for number in range(20):
         at = 100.1 + number / 10.0
-        made.receive(frame("trade", t=1 + number), at)
+        message = frame("trade", t=1 + number)
+        made.receive(made.lanes[message.stream], message.data, at)
         made.handed_on(at, at)
     made.look(102.0)
     return made
@@ -56,7 +57,8 @@ def test_feed_without_a_connection_is_down() -> None:
 def test_mute_stream_of_a_live_feed_is_named() -> None:
     live = session()
     for second in range(103, 170):
-        live.receive(frame("trade", t=second), float(second))
+        message = frame("trade", t=second)
+        live.receive(live.lanes[message.stream], message.data, float(second))
         live.handed_on(float(second), float(second))
         live.look(float(second))
     assert standing(live, 169.1) == (Standing.LIVE, "mute: kline_1s")

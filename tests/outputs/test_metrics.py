@@ -186,7 +186,7 @@ def test_numbers_are_those_of_the_session() -> None:
     session.connected(NOW.monotonic - 30)
     for number, late in ((1, 0.002), (2, 0.3)):
         frame = trade(number, NOW.wall + 2.0 - 20 - late)
-        assert session.receive(frame, NOW.monotonic - 20)
+        assert session.receive(session.lanes[frame.stream], frame.data, NOW.monotonic - 20)
         session.handed_on(NOW.monotonic - 20, NOW.monotonic - 20 + 0.00004)
     text = page(of)
     labels = {"symbol": "BTCUSDT"}

@@ -365,7 +365,8 @@ class Desk:
 
     def take(self, number: int) -> None:
         message: Frame[Payload] = frame("trade", t=number, E=EVENT_TIME + number)
-        self.intake.take(message, combined("trade", t=number), time.monotonic())
+        lane = self.intake.session.lanes[message.stream]
+        self.intake.take(lane, message.data, combined("trade", t=number), time.monotonic())
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(dict(request.query))
