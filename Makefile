@@ -5,18 +5,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The clients that the relay is tested with: fifty packages that feedd has no use for.
 CLIENTS := .venv-clients
+# feedd as it is installed where there is a C compiler. It stands before the checkout, which has the same
+# modules interpreted.
+NATIVE := .native
+IN_NATIVE := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(NATIVE):$(CURDIR)
+SOURCES := setup.py pyproject.toml $(shell find feedd -name '*.py')
 # Real components that the tests talk to; installed only as root, only where missing.
 APT_PACKAGES := prometheus prometheus-alertmanager systemd systemd-sysv systemd-container dbus libnss-systemd \
 	procps util-linux iproute2 python3-venv shellcheck gcc python3-dev
 
-.PHONY: run stack test lint types coverage unit unit-alerts unit-system unit-shell unit-sources unit-rules endurance mutations soak bench scale lock sample clean system-packages
+.PHONY: run stack test lint types coverage unit unit-alerts unit-system unit-shell unit-sources unit-rules \
+	unit-interpreted endurance mutations soak bench scale lock sample clean system-packages
 
 run: $(VENV)/.run
 	$(BIN)/feedd demo
 
 # The clients take a minute to install where pip has not cached them: meanwhile the rest can be checked.
 test:
-	$(MAKE) --jobs=2 --output-sync=target lint types coverage $(CLIENTS)/.installed
+	$(MAKE) --jobs=2 --output-sync=target lint types coverage $(NATIVE)/.installed $(CLIENTS)/.installed
 	$(MAKE) unit
 
 lint: $(VENV)/.dev
@@ -33,37 +39,43 @@ coverage: $(VENV)/.dev
 
 # Alerts are timed to the tenth of a second, so nothing else may run beside them; then two at a time, because most
 # tests wait.
-unit: $(VENV)/.dev system-packages $(CLIENTS)/.installed
+unit: $(NATIVE)/.installed system-packages $(CLIENTS)/.installed
 	$(MAKE) unit-alerts
-	$(MAKE) --jobs=2 --output-sync=target unit-shell unit-system unit-sources unit-rules
+	$(MAKE) --jobs=2 --output-sync=target unit-shell unit-system unit-sources unit-rules unit-interpreted
 
-unit-alerts unit-system unit-shell unit-sources unit-rules: $(VENV)/.dev
+unit-alerts unit-system unit-shell unit-sources unit-rules: $(NATIVE)/.installed
+	$(IN_NATIVE) $(BIN)/python -X dev -m pytest --durations=5 $(TESTS)
+
+unit-interpreted: $(VENV)/.dev
+	$(BIN)/python -X dev -m pytest --durations=5 -m interpreted
 	$(BIN)/python -X dev -m pytest --durations=5 $(TESTS)
 
 unit-alerts: TESTS := tests/alerts
 unit-system: TESTS := tests/system tests/drill
 unit-sources: TESTS := tests/sources tests/benchmarks
 unit-rules: TESTS := tests/core tests/binance tests/exchange
+unit-interpreted: TESTS := tests/binance tests/sources/test_direct.py tests/sources/test_make_before_break.py \
+	tests/sources/test_realtime.py tests/sources/test_redundancy.py
 unit-shell: TESTS := tests --ignore=tests/alerts --ignore=tests/system --ignore=tests/drill --ignore=tests/core \
 	--ignore=tests/binance --ignore=tests/exchange --ignore=tests/sources --ignore=tests/benchmarks
 
 stack: $(VENV)/.run system-packages
 	$(BIN)/python deploy/stack
 
-endurance: $(VENV)/.dev
-	$(BIN)/python -X dev -m pytest -m endurance --timeout 600
+endurance: $(NATIVE)/.installed
+	$(IN_NATIVE) $(BIN)/python -X dev -m pytest -m endurance --timeout 600
 
-soak: $(VENV)/.dev
-	$(BIN)/python -m tests.benchmarks.soak --messages 10000000
+soak: $(NATIVE)/.installed
+	$(IN_NATIVE) $(BIN)/python -m tests.benchmarks.soak --messages 10000000
 
-mutations: $(VENV)/.dev
-	$(BIN)/python -m tests.binance.mutations --frames 1000000
+mutations: $(NATIVE)/.installed
+	$(IN_NATIVE) $(BIN)/python -m tests.binance.mutations --frames 1000000
 
-scale: $(VENV)/.dev
-	$(BIN)/python -m tests.benchmarks.scale
+scale: $(NATIVE)/.installed
+	$(IN_NATIVE) $(BIN)/python -m tests.benchmarks.scale
 
-bench: $(VENV)/.dev
-	$(BIN)/python -m tests.benchmarks
+bench: $(NATIVE)/.installed
+	$(IN_NATIVE) $(BIN)/python -m tests.benchmarks
 
 lock: $(VENV)/.dev
 	$(BIN)/pip install --quiet uv
@@ -78,7 +90,7 @@ sample: $(VENV)/.run
 	$(BIN)/python -c "from feedd.settings import sample; print(sample(), end='')" >systemd/feedd.env
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) .venv-bench build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) $(NATIVE) .venv-bench build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.run: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -88,6 +100,11 @@ $(VENV)/.run: requirements.lock pyproject.toml
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	touch $@
+
+$(NATIVE)/.installed: $(SOURCES) $(VENV)/.dev | system-packages
+	rm -rf $(NATIVE) build
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --target $(NATIVE) .
 	touch $@
 
 # cryptofeed comes as sources, which need a compiler; not optimised they compile faster.

@@ -27,6 +27,7 @@ from feedd.errors import SettingsError
 from feedd.feeds import Feeds
 from feedd.logs import fields
 from feedd.model import Reason, Source
+from feedd.native import is_native
 from feedd.outputs.consumers import Attendance
 from feedd.outputs.gate_events import GateEvents
 from feedd.outputs.pager import Pager
@@ -291,6 +292,7 @@ class Daemon:
             "started",
             extra=fields(
                 version=__version__,
+                native=is_native(),
                 source=self.desk.source,
                 venue=settings.venue,
                 symbols=settings.symbols,

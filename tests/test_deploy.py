@@ -58,6 +58,7 @@ def make_tree(folder: Path, version: str, cli: str = CLI) -> Path:
     (folder / "feedd" / "__init__.py").write_text(f'__version__ = "{version}"\n')
     (folder / "feedd" / "cli.py").write_text(cli)
     (folder / "pyproject.toml").write_text(PYPROJECT)
+    (folder / "setup.py").write_text("import setuptools; setuptools.setup()\n")
     (folder / "requirements.lock").write_text(lock_of_setuptools())
     shutil.copytree(CHECKOUT / "deploy", folder / "deploy")
     (folder / "systemd").mkdir()

@@ -12,7 +12,7 @@ PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "feedd"
 
 FLOORS = (
-    ({"errors", "model", "streamnames", "envfile", "keys", "settings", "logs"},),
+    ({"errors", "model", "streamnames", "envfile", "keys", "settings", "logs", "native"},),
     ({"binance"},),
     ({"core"},),
     ({"sources"}, {"outputs"}),
@@ -34,7 +34,7 @@ VISITORS = {
 }
 """Who may import what stands apart."""
 
-PURE = FLOORS[0][0] - {"logs"} | {"binance", "core"}
+PURE = FLOORS[0][0] - {"logs", "native"} | {"binance", "core"}
 IMPURE_MODULES = {
     "aiohttp", "asyncio", "logging", "os", "prometheus_client", "random", "secrets", "socket", "subprocess",
     "threading", "time", "uvloop",

@@ -82,9 +82,10 @@ class Route:
         return None
 
 
-def stream_in(frame: bytes) -> bytes:
+def stream_in(frame: bytes) -> bytes | None:
     """Peek at the name of the stream that a combined frame seems to be of."""
-    return frame[NAME_AT : frame.find(b'"', NAME_AT)]
+    end = frame.find(b'"', NAME_AT)
+    return None if end < 0 else frame[NAME_AT:end]
 
 
 class Decoder:
@@ -93,11 +94,15 @@ class Decoder:
     def __init__(self, subscriptions: Iterable[Subscription]) -> None:
         self._subscriptions = {subscription.wire_name: subscription for subscription in subscriptions}
         self._symbols = {subscription.symbol for subscription in self._subscriptions.values()}
-        self.routes = {name: Route(subscription) for name, subscription in self._subscriptions.items()}
+        self.routes = {
+            name.encode(): Route(subscription) for name, subscription in self._subscriptions.items()
+        }
+        """By the name of their stream, as it stands in a frame."""
 
     def decode(self, frame: bytes) -> Message:
         """Return the message in a text frame. Raises DecodeError."""
-        route = self.routes.get(stream_in(frame).decode(errors="replace"))
+        name = stream_in(frame)
+        route = None if name is None else self.routes.get(name)
         return (route and route.first_look(frame)) or self.second_look(frame)
 
     def second_look(self, frame: bytes) -> Message:

@@ -15,6 +15,7 @@ from feedd.core.histogram import Histogram
 from feedd.core.session import Lane, Session
 from feedd.core.standing import standing
 from feedd.model import Reason, Source
+from feedd.native import is_native
 from feedd.outputs.moment import Moment
 
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -86,6 +87,7 @@ def status(desk: Desk, now: Moment, consumers: Sequence[Mapping[str, Any]] = ())
     """Return all that a person asks of a running daemon. Durations are seconds."""
     return {
         "version": __version__,
+        "native": is_native(),
         "source": desk.source,
         "uptime_seconds": round(now.monotonic - desk.started_at, 3),
         "flags": {

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from feedd.binance.decode import NAME_AT, ControlReply, Decoder, Drifted, Route, ServerShutdown
+from feedd.binance.decode import ControlReply, Decoder, Drifted, Route, ServerShutdown, stream_in
 from feedd.binance.payloads import Frame, Payload
 from feedd.binance.streams import Stream, Subscription
 from feedd.core.arbiter import Arbiter
@@ -66,8 +66,10 @@ class Reception:
         self._chance = chance
         decoder = Decoder(subscriptions)
         self._second_look = decoder.second_look
-        self._ways = {name: Way(route, self._intake_of[name]) for name, route in decoder.routes.items()}
-        self._ways_by_bytes = {name.encode(): way for name, way in self._ways.items()}
+        self._peeked = {
+            name: Way(route, self._intake_of[route.name]) for name, route in decoder.routes.items()
+        }
+        self._ways = {way.lane.wire_name: way for way in self._peeked.values()}
         self._arbiter = Arbiter(intake.session.lanes[name] for name, intake in self._intake_of.items())
         self._open = 0
         self._is_straight = False
@@ -108,8 +110,8 @@ class Reception:
 
     def take(self, link: Link, raw: bytes, read_at: float) -> None:
         """Take a text frame that was read at a monotonic time."""
-        # `stream_in`, spelt out: every message comes by here.
-        way = self._ways_by_bytes.get(raw[NAME_AT : raw.find(b'"', NAME_AT)])
+        name = stream_in(raw)
+        way = None if name is None else self._peeked.get(name)
         frame = None if way is None else way.first_look(raw)
         if way is None or frame is None:
             self._look_again(link, raw, read_at)

@@ -85,6 +85,7 @@ async def test_connection_ends_for_the_same_reason(fault: str, reason: Disconnec
         await feedd.until_open()
 
 
+@pytest.mark.interpreted
 async def test_bug_in_the_reading_halts_its_symbol_and_is_healed(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
         await feedd.until_open()

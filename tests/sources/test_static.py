@@ -346,6 +346,7 @@ async def test_row_that_does_not_come_when_it_is_due_makes_the_symbol_stale(tmp_
     assert halts == [120.0 + STALE_AFTER]
 
 
+@pytest.mark.interpreted
 async def test_session_is_told_again_when_rows_come_thick(tmp_path: Path) -> None:
     expected: list[float] = []
     stage = Stage()
