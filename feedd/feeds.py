@@ -20,6 +20,7 @@ from feedd.sources.intake import Announce, Deliver, Intake
 from feedd.sources.realtime import Feed, Upkeep
 from feedd.sources.rest import ClockKeeper, StatusKeeper, VenueStatus, VenueTime
 from feedd.sources.static import StaticFeed
+from feedd.sources.venue import VenueHttp
 
 SAMPLES: Final = Path(__file__).parent / "samples"
 """What static mode plays where no data of one's own is configured."""
@@ -222,10 +223,9 @@ class Feeds:
         self._venue_tasks = (rest_url, self._keepers(rest_url) if rest_url else [])
 
     def _keepers(self, rest_url: str) -> list[asyncio.Task[None]]:
-        self._clock_keeper = ClockKeeper(VenueTime(self._http, rest_url), self._desk.clock)
-        status = StatusKeeper(
-            VenueStatus(self._http, rest_url), lambda: tuple(self._intakes), self._note_status
-        )
+        http = VenueHttp(self._http, self._desk.connect_budget, self._monotonic)
+        self._clock_keeper = ClockKeeper(VenueTime(http, rest_url), self._desk.clock)
+        status = StatusKeeper(VenueStatus(http, rest_url), lambda: tuple(self._intakes), self._note_status)
         return [
             self._tasks.create_task(self._clock_keeper.run(), name="clock"),
             self._tasks.create_task(

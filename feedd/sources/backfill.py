@@ -20,9 +20,8 @@ from feedd.core.budget import ConnectBudget
 from feedd.core.session import Lane
 from feedd.errors import DecodeError, FeeddError, UnavailableError
 from feedd.logs import fields
-from feedd.sources.connection import by_status, retry_after
 from feedd.sources.intake import Intake
-from feedd.sources.realtime import UNASKED_PAUSES
+from feedd.sources.venue import VenueHttp
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +30,6 @@ TURN: Final = 64
 STEP_SECONDS: Final = 1.0
 """How often the worker looks around while something is missing, and may write to the log."""
 BUG_PAUSE_SECONDS: Final = 5.0
-
-_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
 
 
 class UnusableAnswer(FeeddError):
@@ -49,7 +46,7 @@ class Backfill:
         monotonic: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._http = http
+        self._http = VenueHttp(http, connects, monotonic)
         self._connects = connects
         self._monotonic = monotonic
         self._chance = chance
@@ -168,11 +165,8 @@ class Backfill:
         """Return what the exchange knows of these ids. Raises UnavailableError, UnusableAnswer."""
         url = self._rest_url + HISTORIES[lane.stream.kind].path
         question = query(lane.symbol, page.first, page.count)
-        try:
-            async with self._http.get(url, params=question, timeout=_TIMEOUT) as response:
-                body = await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UnavailableError(f"{url}: {str(error) or type(error).__name__}") from error
+        async with self._http.get(url, params=question) as response:
+            body = await response.read()
         self._note_used(response)
         if response.status != 200:
             raise self._failure(response)
@@ -187,18 +181,10 @@ class Backfill:
             self._weights.note_used(int(used), self._monotonic())
 
     def _failure(self, response: aiohttp.ClientResponse) -> UnavailableError | UnusableAnswer:
-        """Say what an answer without trades means, and stand back where the exchange asks for it."""
-        reason, text = by_status(response.status), f"{response.url}: {response.status} {response.reason}"
-        pause = retry_after(response.headers) or UNASKED_PAUSES.get(reason)
-        if pause is not None:
-            self._connects.hold(pause, self._monotonic())  # for all, since it counts by address
-            log.error(
-                "the exchange asks for a pause: nobody connects or backfills for now",
-                extra=fields(reason=reason, seconds=pause),
-            )
-        if pause is None and response.status < 500:
-            return UnusableAnswer(text)
-        return UnavailableError(text)
+        """Say what an answer without trades means: it may be another one later, or never."""
+        text = f"{response.url}: {response.status} {response.reason}"
+        is_pausing = self._connects.hold_left(self._monotonic()) > 0.0
+        return UnavailableError(text) if is_pausing or response.status >= 500 else UnusableAnswer(text)
 
     async def _hand_on(self, found: Sequence[Old], job: Job, page: Page, intake: Intake) -> None:
         lane = job.lane

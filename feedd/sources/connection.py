@@ -10,6 +10,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 import aiohttp
 from aiohttp import WSMsgType
@@ -28,6 +29,9 @@ CLOSE_SECONDS = 1.0
 
 _REQUEST_PAUSE = 0.3
 """Seconds between two requests: the exchange takes five messages a second (web-socket-streams.md)."""
+
+UNASKED_PAUSES: Final = {ConnectFailure.HTTP_429: 60.0, ConnectFailure.HTTP_418: 120.0}
+"""Seconds to hold back where the exchange names none; its ban lasts two minutes at least (rest-api.md)."""
 
 _TIMEOUT = aiohttp.ClientWSTimeout(ws_receive=None, ws_close=CLOSE_SECONDS)
 _STATUS_FAILURES = {
@@ -81,6 +85,16 @@ def retry_after(headers: Mapping[str, str] | None) -> float | None:
     """Return the seconds that the server asks to wait, if it does."""
     text = (headers or {}).get("Retry-After", "")
     return float(text) if text.isascii() and text.isdigit() else None
+
+
+def pause_for(failure: ConnectFailure, asked: float | None) -> float | None:
+    """Return for how many seconds the exchange wants to be left alone, if it does.
+
+    Args:
+        failure: what it answered.
+        asked: the seconds that it named.
+    """
+    return UNASKED_PAUSES.get(failure) if asked is None else asked
 
 
 async def connect(http: aiohttp.ClientSession, url: str) -> Socket:

@@ -26,15 +26,13 @@ from feedd.core.links import LOOK_SECONDS, Link, Links, Need
 from feedd.core.rotation import renewal_age
 from feedd.keys import RotateWindow
 from feedd.logs import fields
-from feedd.model import ConnectFailure, DisconnectReason
-from feedd.sources.connection import ConnectFailed, Connection, connect
+from feedd.model import DisconnectReason
+from feedd.sources.connection import ConnectFailed, Connection, connect, pause_for
 from feedd.sources.intake import Intake
 from feedd.sources.reception import Reception
 
 log = logging.getLogger(__name__)
 
-UNASKED_PAUSES = {ConnectFailure.HTTP_429: 60.0, ConnectFailure.HTTP_418: 120.0}
-"""Seconds to hold back where the exchange names none; its ban lasts two minutes at least (rest-api.md)."""
 BUDGET_STEP_SECONDS: Final = 5.0
 
 
@@ -292,9 +290,7 @@ class Feed:
 
     def _heed(self, failed: ConnectFailed) -> None:
         """Hold the whole process back when the exchange asks for it: it counts by address."""
-        pause = failed.retry_after
-        if pause is None and failed.failure in UNASKED_PAUSES:
-            pause = UNASKED_PAUSES[failed.failure]
+        pause = pause_for(failed.failure, failed.retry_after)
         if pause is not None:
             self._budget.hold(pause, self._monotonic())
             log.error(

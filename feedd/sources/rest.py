@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-import aiohttp
 import msgspec
 import orjson
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
@@ -17,6 +16,7 @@ from feedd.binance.endpoints import EXCHANGE_INFO_PATH, TIME_PATH
 from feedd.core.latency import ClockSample, VenueClock
 from feedd.errors import FeeddError, UnavailableError
 from feedd.logs import fields
+from feedd.sources.venue import VenueHttp
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,6 @@ UNKNOWN = "UNKNOWN"
 Tell = Callable[[str, str], None]
 """Takes a symbol and its status."""
 
-_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
 _RETRY = wait_random_exponential(multiplier=1.0, max=30.0)
 
 
@@ -60,7 +59,7 @@ class VenueTime:
 
     def __init__(
         self,
-        http: aiohttp.ClientSession,
+        http: VenueHttp,
         rest_url: str,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -72,13 +71,13 @@ class VenueTime:
         """Ask once. Raises UnavailableError."""
         sent_at = self._monotonic()
         try:
-            async with self._http.get(self._url, timeout=_TIMEOUT, headers=_MICROSECONDS_PLEASE) as response:
+            async with self._http.get(self._url, headers=_MICROSECONDS_PLEASE) as response:
                 body = await response.read()
                 received_at = self._monotonic()
                 response.raise_for_status()
                 answer = msgspec.json.decode(body, type=_ServerTime)
                 unit = answer.unit()
-        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError) as error:
             raise UnavailableError(f"{self._url}: {str(error) or type(error).__name__}") from error
         # Cut off at the unit: the middle of what was cut off is nearest.
         return ClockSample(sent_at, received_at, (answer.time + 0.5) * unit, unit / 2.0)
@@ -163,7 +162,7 @@ class UnknownSymbolError(FeeddError):
 class VenueStatus:
     """Asks the venue which symbols are trading."""
 
-    def __init__(self, http: aiohttp.ClientSession, rest_url: str) -> None:
+    def __init__(self, http: VenueHttp, rest_url: str) -> None:
         self._http = http
         self._url = rest_url + EXCHANGE_INFO_PATH
 
@@ -171,13 +170,13 @@ class VenueStatus:
         """Return each symbol's status, such as TRADING. Raises UnknownSymbolError, UnavailableError."""
         query = {"symbols": orjson.dumps(list(symbols)).decode(), "showPermissionSets": "false"}
         try:
-            async with self._http.get(self._url, params=query, timeout=_TIMEOUT) as response:
+            async with self._http.get(self._url, params=query) as response:
                 body = await response.read()
                 if response.status == 400:  # -1121, whatever else is asked for with it
                     raise UnknownSymbolError(f"{self._url}: {body[:200].decode(errors='replace')}")
                 response.raise_for_status()
                 answer = msgspec.json.decode(body, type=_ExchangeInfo)
-        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError) as error:
             raise UnavailableError(f"{self._url}: {str(error) or type(error).__name__}") from error
         return {entry.symbol: entry.status for entry in answer.symbols}
 

@@ -11,19 +11,25 @@ from typing import Any
 import aiohttp
 import pytest
 
+from feedd.core.budget import ConnectBudget
 from feedd.core.latency import ClockSample, VenueClock
 from feedd.errors import UnavailableError
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Reason
 from feedd.sources import rest
 from feedd.sources.rest import SAMPLES, UNKNOWN, ClockKeeper, StatusKeeper, VenueStatus, VenueTime
+from feedd.sources.venue import VenueHttp
 from tests.running import SYMBOLS, running, settings_for
+
+
+def asking(http: aiohttp.ClientSession) -> VenueHttp:
+    return VenueHttp(http, ConnectBudget(240))
 
 
 @asynccontextmanager
 async def venue_time() -> AsyncIterator[tuple[Exchange, VenueTime]]:
     async with Exchange(ExchangeSettings()) as exchange, aiohttp.ClientSession() as http:
-        yield exchange, VenueTime(http, exchange.rest_url)
+        yield exchange, VenueTime(asking(http), exchange.rest_url)
 
 
 def clock() -> VenueClock:
@@ -69,7 +75,7 @@ class Spoilt(VenueTime):
     """A venue to which something happens after so many answers."""
 
     def __init__(self, http: aiohttp.ClientSession, exchange: Exchange) -> None:
-        super().__init__(http, exchange.rest_url)
+        super().__init__(asking(http), exchange.rest_url)
         self.answers = 0
         self.spoil: dict[int, Callable[[], object]] = {}
 
@@ -140,7 +146,7 @@ async def test_venue_that_contradicts_itself_leaves_the_estimate(caplog: pytest.
 async def test_absent_venue_is_an_error() -> None:
     async with aiohttp.ClientSession() as http:
         with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9"):
-            await VenueTime(http, "http://127.0.0.1:9").sample()
+            await VenueTime(asking(http), "http://127.0.0.1:9").sample()
 
 
 async def test_keeper_asks_again_after_an_outage_and_when_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +174,9 @@ async def test_unknown_symbol_is_told_and_does_not_hide_the_others() -> None:
     async with Exchange(ExchangeSettings(symbols=SYMBOLS)) as exchange, aiohttp.ClientSession() as http:
         exchange.set_fault("status", symbol=SYMBOLS[1], status="CANCEL_ONLY")
         symbols = (SYMBOLS[0], "GONEUSDT", SYMBOLS[1])
-        await StatusKeeper(VenueStatus(http, exchange.rest_url), lambda: symbols, told.__setitem__).ask()
+        await StatusKeeper(
+            VenueStatus(asking(http), exchange.rest_url), lambda: symbols, told.__setitem__
+        ).ask()
     assert told == {SYMBOLS[0]: "TRADING", "GONEUSDT": UNKNOWN, SYMBOLS[1]: "CANCEL_ONLY"}
 
 
@@ -177,7 +185,9 @@ async def test_a_thousand_symbols_are_asked_in_portions() -> None:
     symbols = tuple(f"SYMBOL{number}USDT" for number in range(1000))
     async with Exchange(ExchangeSettings(symbols=symbols)) as exchange, aiohttp.ClientSession() as http:
         exchange.set_fault("status", symbol=symbols[777], status="BREAK")
-        await StatusKeeper(VenueStatus(http, exchange.rest_url), lambda: symbols, told.__setitem__).ask()
+        await StatusKeeper(
+            VenueStatus(asking(http), exchange.rest_url), lambda: symbols, told.__setitem__
+        ).ask()
         assert exchange.seen.requests["exchangeInfo"] == 10
     assert told == dict.fromkeys(symbols, "TRADING") | {symbols[777]: "BREAK"}
 
@@ -185,7 +195,7 @@ async def test_a_thousand_symbols_are_asked_in_portions() -> None:
 async def test_silent_venue_changes_no_status() -> None:
     told: dict[str, str] = {}
     async with aiohttp.ClientSession() as http:
-        status = VenueStatus(http, "http://127.0.0.1:9")
+        status = VenueStatus(asking(http), "http://127.0.0.1:9")
         await StatusKeeper(status, lambda: SYMBOLS, told.__setitem__).ask()
     assert told == {}
 
