@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import StrEnum
 from itertools import accumulate
 from typing import Final, TypeVar
 
@@ -31,35 +31,12 @@ from feedd.model import (
     Rejection,
     Source,
 )
+from feedd.outputs import families
+from feedd.outputs.families import Family, Format
 from feedd.outputs.moment import Moment
 
 LINES_IN_A_PIECE: Final = 500
 """Writing this many takes less than a millisecond: a message that comes meanwhile waits no longer."""
-
-
-class Format(Enum):
-    """The two text formats that Prometheus reads."""
-
-    CLASSIC = classic.CONTENT_TYPE_LATEST
-    OPEN_METRICS = openmetrics.CONTENT_TYPE_LATEST
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One metric: its name as it is exposed in the classic format, its type, and what it tells."""
-
-    name: str
-    type: str
-    help: str
-
-    def header(self, text_format: Format) -> str:
-        """Return the lines that stand before its samples."""
-        name, type_name = self.name, self.type
-        if text_format is Format.OPEN_METRICS:
-            name = name.removesuffix("_total" if type_name == "counter" else "_info")
-            type_name = "info" if name != self.name and type_name == "gauge" else type_name
-        return f"# HELP {name} {self.help}\n# TYPE {name} {type_name}\n"
-
 
 Read = Callable[[Moment], float]
 
@@ -106,110 +83,6 @@ Row = Sample | HistogramSample
 AnyReason = TypeVar("AnyReason", bound=StrEnum)
 
 
-def _gauge(name: str, text: str) -> Family:
-    return Family(name, "gauge", text)
-
-
-def _counter(name: str, text: str) -> Family:
-    return Family(name, "counter", text)
-
-
-def _histogram(name: str, text: str) -> Family:
-    return Family(name, "histogram", text)
-
-
-BUILD_INFO = _gauge("feedd_build_info", "Always 1; the version is in its label.")
-SOURCE_ACTIVE = _gauge("feedd_source_active", "1 for the source that market data comes from.")
-KILL_SWITCH = _gauge("feedd_kill_switch", "1 while FLAG_TRADING_HALTED halts all symbols.")
-CONNECT_BUDGET = _gauge(
-    "feedd_connect_budget_remaining", "Connection attempts left in the five-minute budget."
-)
-CLOCK_OFFSET = _gauge("feedd_clock_offset_seconds", "The venue's clock minus this host's wall clock.")
-CLOCK_ERROR = _gauge(
-    "feedd_clock_offset_error_seconds",
-    "Bound of the clock offset's error, which grows with age; +Inf if never measured.",
-)
-CLOCK_SYNC = _gauge(
-    "feedd_clock_last_sync_timestamp_seconds", "When the clock offset was last measured; 0 if never."
-)
-RELOAD_SUCCESSFUL = _gauge(
-    "feedd_config_last_reload_successful", "1 if the env-file could be used when last read."
-)
-RELOAD_TIME = _gauge(
-    "feedd_config_last_reload_success_timestamp_seconds", "When the env-file was last read with success."
-)
-CONSUMERS = _gauge("feedd_consumers", "Consumers connected over WebSocket.")
-CONSUMER_DROPPED = _counter(
-    "feedd_consumer_messages_dropped_total", "Messages that consumers were let go without having been sent."
-)
-CONSUMER_DISCONNECTS = _counter("feedd_consumer_disconnects_total", "Consumers gone, by reason.")
-HTTP_REJECTIONS = _counter(
-    "feedd_http_rejections_total", "Connections and requests turned away at feedd's own HTTP side, by reason."
-)
-PAGER_POSTS = _counter("feedd_pager_posts_total", "Posts of halts that Alertmanager has taken.")
-PAGER_FAILURES = _counter("feedd_pager_failures_total", "Posts of halts that Alertmanager has not taken.")
-LOOP_LAG = _histogram("feedd_event_loop_lag_seconds", "How late the event loop runs what was due.")
-
-CONNECTED = _gauge("feedd_feed_connected", "1 while the symbol has an open connection.")
-STALENESS = _gauge(
-    "feedd_feed_staleness_seconds", "Age of the newest market message; since the start where there was none."
-)
-STALE_AFTER = _gauge("feedd_stale_after_seconds", "Age at which the symbol's data is stale.")
-LAST_MESSAGE = _gauge(
-    "feedd_feed_last_message_timestamp_seconds", "When the newest market message came; 0 if never."
-)
-STREAM_LAST_MESSAGE = _gauge(
-    "feedd_stream_last_message_timestamp_seconds", "When the stream's newest message came; 0 if never."
-)
-MESSAGES = _counter("feedd_messages_total", "Messages handed on.")
-INVALID = _counter("feedd_invalid_messages_total", "Frames that were no message to trust, by reason.")
-UNKNOWN_FIELDS = _counter("feedd_unknown_fields_total", "Fields in trusted messages that feedd doesn't know.")
-DISCARDED = _counter(
-    "feedd_discarded_messages_total", "Messages that came while the symbol was being rebuilt after a bug."
-)
-DUPLICATES = _counter(
-    "feedd_duplicate_messages_total",
-    "Repetitions that nothing explains; not handed on.",
-)
-COPIES = _counter(
-    "feedd_redundant_messages_total", "Second copies while two connections delivered; not handed on."
-)
-GAPS = _counter("feedd_gaps_total", "Holes in the stream's ids.")
-USUAL_GAP = _gauge(
-    "feedd_stream_usual_gap_seconds", "Mean time between two messages of the stream; 0 before it is known."
-)
-MUTES = _counter(
-    "feedd_stream_mutes_total", "How often the stream went mute while others of its symbol spoke."
-)
-MISSED = _counter("feedd_missed_messages_total", "Ids that were in the holes, less what was backfilled.")
-BACKFILLED = _counter("feedd_backfilled_messages_total", "Messages that were missed and fetched later.")
-CONNECTS = _counter("feedd_connects_total", "Handshakes that succeeded.")
-CONNECT_FAILURES = _counter("feedd_connect_failures_total", "Attempts to connect that failed, by reason.")
-DISCONNECTS = _counter("feedd_disconnects_total", "Open connections that ended, by reason.")
-BACKOFF = _gauge(
-    "feedd_connect_backoff_seconds", "How long the next attempt to connect is put off; 0 if it isn't."
-)
-EXCHANGE_LATENCY = _histogram(
-    "feedd_exchange_latency_seconds",
-    "From the event's time at the exchange to the frame's reading, clocks corrected.",
-)
-PROCESSING_LATENCY = _histogram(
-    "feedd_processing_latency_seconds", "From the frame's reading to its handing on to every output."
-)
-TOTAL_LATENCY = _histogram(
-    "feedd_total_latency_seconds", "From the event's time at the exchange to the message's handing on."
-)
-NEGATIVE_LATENCY = _counter(
-    "feedd_negative_latency_total",
-    "Messages from the future: a clock is wrong. Zero latency if within the clock's error, else none at all.",
-)
-HALTED = _gauge("feedd_trading_halted", "1 while trading in the symbol is halted.")
-HALT_REASON = _gauge("feedd_halt_reason_active", "1 while the reason halts trading in the symbol.")
-HALTS = _counter(
-    "feedd_trading_halts_total", "How often the reason began to halt trading; starting never counts."
-)
-
-
 def _counts_loss(lane: Lane) -> bool:
     return lane.stream.kind.counts_loss
 
@@ -220,34 +93,35 @@ def _has_history(lane: Lane) -> bool:
 
 def _of_process(desk: Desk) -> Iterator[tuple[Family, list[Row]]]:
     consumers, clock = desk.consumers, desk.clock
-    yield BUILD_INFO, [_sample(BUILD_INFO, f'version="{__version__}"', lambda _: 1)]
+    yield families.BUILD_INFO, [_sample(families.BUILD_INFO, f'version="{__version__}"', lambda _: 1)]
     yield (
-        SOURCE_ACTIVE,
-        [_sample(SOURCE_ACTIVE, f'source="{source}"', _is_source(desk, source)) for source in Source],
+        families.SOURCE_ACTIVE,
+        [
+            _sample(families.SOURCE_ACTIVE, f'source="{source}"', _is_source(desk, source))
+            for source in Source
+        ],
     )
-    yield KILL_SWITCH, [_sample(KILL_SWITCH, "", lambda _: desk.kill_switch)]
+    yield _alone(families.KILL_SWITCH, lambda _: desk.kill_switch)
+    yield _alone(families.CONNECT_BUDGET, lambda now: desk.connect_budget.remaining(now.monotonic))
+    yield _alone(families.CLOCK_OFFSET, lambda now: clock.offset_from_wall(now.monotonic, now.wall))
+    yield _alone(families.CLOCK_ERROR, lambda now: clock.error_at(now.monotonic))
+    yield _alone(families.CLOCK_SYNC, lambda now: now.timestamp(clock.synced_at))
+    yield _alone(families.RELOAD_SUCCESSFUL, lambda _: desk.last_reload_successful)
+    yield _alone(families.RELOAD_TIME, lambda now: now.timestamp(desk.last_reload_success_at))
+    yield _alone(families.CONSUMERS, lambda _: consumers.connected)
+    yield _alone(families.CONSUMER_DROPPED, lambda _: consumers.messages_dropped)
     yield (
-        CONNECT_BUDGET,
-        [_sample(CONNECT_BUDGET, "", lambda now: desk.connect_budget.remaining(now.monotonic))],
+        families.CONSUMER_DISCONNECTS,
+        _by_reason(families.CONSUMER_DISCONNECTS, "", consumers.disconnects, ConsumerDisconnect),
     )
-    yield (
-        CLOCK_OFFSET,
-        [_sample(CLOCK_OFFSET, "", lambda now: clock.offset_from_wall(now.monotonic, now.wall))],
-    )
-    yield CLOCK_ERROR, [_sample(CLOCK_ERROR, "", lambda now: clock.error_at(now.monotonic))]
-    yield CLOCK_SYNC, [_sample(CLOCK_SYNC, "", lambda now: now.timestamp(clock.synced_at))]
-    yield RELOAD_SUCCESSFUL, [_sample(RELOAD_SUCCESSFUL, "", lambda _: desk.last_reload_successful)]
-    yield RELOAD_TIME, [_sample(RELOAD_TIME, "", lambda now: now.timestamp(desk.last_reload_success_at))]
-    yield CONSUMERS, [_sample(CONSUMERS, "", lambda _: consumers.connected)]
-    yield CONSUMER_DROPPED, [_sample(CONSUMER_DROPPED, "", lambda _: consumers.messages_dropped)]
-    yield (
-        CONSUMER_DISCONNECTS,
-        _by_reason(CONSUMER_DISCONNECTS, "", consumers.disconnects, ConsumerDisconnect),
-    )
-    yield HTTP_REJECTIONS, _by_reason(HTTP_REJECTIONS, "", desk.rejections, Rejection)
-    yield PAGER_POSTS, [_sample(PAGER_POSTS, "", lambda _: desk.pager.posts)]
-    yield PAGER_FAILURES, [_sample(PAGER_FAILURES, "", lambda _: desk.pager.failures)]
-    yield LOOP_LAG, [HistogramSample(LOOP_LAG, desk.event_loop_lag)]
+    yield families.HTTP_REJECTIONS, _by_reason(families.HTTP_REJECTIONS, "", desk.rejections, Rejection)
+    yield _alone(families.PAGER_POSTS, lambda _: desk.pager.posts)
+    yield _alone(families.PAGER_FAILURES, lambda _: desk.pager.failures)
+    yield families.LOOP_LAG, [HistogramSample(families.LOOP_LAG, desk.event_loop_lag)]
+
+
+def _alone(family: Family, read: Read) -> tuple[Family, list[Row]]:
+    return family, [_sample(family, "", read)]
 
 
 Values = tuple[float, ...]
@@ -323,33 +197,35 @@ def _line(family: Family, labels: str) -> str:
 
 _NONE_ACTIVE: Final = (0,) * len(GATED)
 SYMBOL_METRICS: Final = (
-    _single(CONNECTED, lambda session, _: int(session.is_connected)),
-    _single(STALENESS, lambda session, now: session.freshness.age(now.monotonic)),
-    _single(STALE_AFTER, lambda session, _: session.freshness.limit),
-    _single(LAST_MESSAGE, lambda session, now: now.timestamp(session.freshness.last_at)),
-    _per_stream(STREAM_LAST_MESSAGE, lambda lane, now: now.timestamp(lane.last_at)),
-    _per_stream(MESSAGES, lambda lane, _: lane.messages),
-    _per_stream(DUPLICATES, lambda lane, _: lane.sequence.duplicates),
-    _per_stream(COPIES, lambda lane, _: lane.sequence.copies),
-    _per_stream(GAPS, lambda lane, _: lane.sequence.gaps, _counts_loss),
-    _per_stream(USUAL_GAP, lambda lane, _: lane.rhythm.usual_gap or 0.0),
-    _per_stream(MUTES, lambda lane, _: lane.rhythm.mutes),
-    _per_stream(MISSED, lambda lane, _: lane.sequence.missed, _counts_loss),
-    _per_stream(BACKFILLED, lambda lane, _: lane.sequence.missing.backfilled, _has_history),
-    _per_reason(INVALID, InvalidReason, lambda session: session.counts.invalid.values()),
-    _single(UNKNOWN_FIELDS, lambda session, _: session.counts.unknown_fields),
-    _single(DISCARDED, lambda session, _: session.counts.discarded),
-    _single(CONNECTS, lambda session, _: session.counts.connects),
-    _per_reason(CONNECT_FAILURES, ConnectFailure, lambda session: session.counts.connect_failures.values()),
-    _per_reason(DISCONNECTS, DisconnectReason, lambda session: session.counts.disconnects.values()),
-    _single(BACKOFF, lambda session, _: session.backoff_seconds),
-    _timed(EXCHANGE_LATENCY, lambda session: session.exchange_latency),
-    _timed(PROCESSING_LATENCY, lambda session: session.processing_latency),
-    _timed(TOTAL_LATENCY, lambda session: session.total_latency),
-    _single(NEGATIVE_LATENCY, lambda session, _: session.counts.negative_latency),
-    _single(HALTED, lambda session, _: int(session.gate.halted)),
-    _per_reason(HALT_REASON, GATED, lambda session: _active(session.gate)),
-    _per_reason(HALTS, GATED, lambda session: session.gate.halts.values()),
+    _single(families.CONNECTED, lambda session, _: int(session.is_connected)),
+    _single(families.STALENESS, lambda session, now: session.freshness.age(now.monotonic)),
+    _single(families.STALE_AFTER, lambda session, _: session.freshness.limit),
+    _single(families.LAST_MESSAGE, lambda session, now: now.timestamp(session.freshness.last_at)),
+    _per_stream(families.STREAM_LAST_MESSAGE, lambda lane, now: now.timestamp(lane.last_at)),
+    _per_stream(families.MESSAGES, lambda lane, _: lane.messages),
+    _per_stream(families.DUPLICATES, lambda lane, _: lane.sequence.duplicates),
+    _per_stream(families.COPIES, lambda lane, _: lane.sequence.copies),
+    _per_stream(families.GAPS, lambda lane, _: lane.sequence.gaps, _counts_loss),
+    _per_stream(families.USUAL_GAP, lambda lane, _: lane.rhythm.usual_gap or 0.0),
+    _per_stream(families.MUTES, lambda lane, _: lane.rhythm.mutes),
+    _per_stream(families.MISSED, lambda lane, _: lane.sequence.missed, _counts_loss),
+    _per_stream(families.BACKFILLED, lambda lane, _: lane.sequence.missing.backfilled, _has_history),
+    _per_reason(families.INVALID, InvalidReason, lambda session: session.counts.invalid.values()),
+    _single(families.UNKNOWN_FIELDS, lambda session, _: session.counts.unknown_fields),
+    _single(families.DISCARDED, lambda session, _: session.counts.discarded),
+    _single(families.CONNECTS, lambda session, _: session.counts.connects),
+    _per_reason(
+        families.CONNECT_FAILURES, ConnectFailure, lambda session: session.counts.connect_failures.values()
+    ),
+    _per_reason(families.DISCONNECTS, DisconnectReason, lambda session: session.counts.disconnects.values()),
+    _single(families.BACKOFF, lambda session, _: session.backoff_seconds),
+    _timed(families.EXCHANGE_LATENCY, lambda session: session.exchange_latency),
+    _timed(families.PROCESSING_LATENCY, lambda session: session.processing_latency),
+    _timed(families.TOTAL_LATENCY, lambda session: session.total_latency),
+    _single(families.NEGATIVE_LATENCY, lambda session, _: session.counts.negative_latency),
+    _single(families.HALTED, lambda session, _: int(session.gate.halted)),
+    _per_reason(families.HALT_REASON, GATED, lambda session: _active(session.gate)),
+    _per_reason(families.HALTS, GATED, lambda session: session.gate.halts.values()),
 )
 
 

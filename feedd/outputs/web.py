@@ -23,8 +23,9 @@ from feedd.model import Rejection
 from feedd.outputs.access import Access, Verdict
 from feedd.outputs.consumers import Attendance
 from feedd.outputs.door import Door
+from feedd.outputs.families import Format
 from feedd.outputs.gate_events import GateEvents
-from feedd.outputs.metrics import Format, MetricsPage
+from feedd.outputs.metrics import MetricsPage
 from feedd.outputs.moment import Moment
 from feedd.outputs.relay import Relay
 from feedd.outputs.views import gate_of_symbol, gates, status

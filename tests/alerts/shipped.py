@@ -16,7 +16,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from feedd.core.desk import Desk
-from feedd.outputs.metrics import Format, MetricsPage
+from feedd.outputs.families import Format
+from feedd.outputs.metrics import MetricsPage
 from feedd.outputs.moment import Moment
 from feedd.settings import Settings
 from tests.alerts.stack import PROJECT, RULES

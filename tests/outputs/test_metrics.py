@@ -19,7 +19,8 @@ from feedd.core.desk import Desk
 from feedd.core.gate import GATED
 from feedd.core.latency import DRIFT, ClockSample
 from feedd.model import ConnectFailure, ConsumerDisconnect, DisconnectReason, InvalidReason, Reason, Rejection
-from feedd.outputs.metrics import LINES_IN_A_PIECE, Format, MetricsPage
+from feedd.outputs.families import Format
+from feedd.outputs.metrics import LINES_IN_A_PIECE, MetricsPage
 from feedd.outputs.moment import Moment
 from feedd.settings import Settings
 from tests.system_components import needs
