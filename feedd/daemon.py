@@ -292,11 +292,11 @@ class Daemon:
             "started",
             extra=fields(
                 version=__version__,
-                native=is_native(),
                 source=self.desk.source,
                 venue=settings.venue,
                 symbols=settings.symbols,
                 streams=settings.streams,
+                native=is_native(),
             ),
         )
         self._log_source()

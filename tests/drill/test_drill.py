@@ -157,6 +157,7 @@ BROKEN = (
 )
 
 
+@pytest.mark.interpreted
 async def test_broken_rule_is_found() -> None:
     """Each in a symbol of its own, all at the same time."""
     symbols = tuple(f"{broken.rule.__name__.upper()}USDT" for broken in BROKEN)
@@ -194,6 +195,7 @@ async def test_what_is_found_while_the_machine_stands_still_is_no_finding() -> N
     assert (outcome.problems, outcome.tries) == ((), 2)
 
 
+@pytest.mark.interpreted
 async def test_finding_on_a_machine_that_gets_on_is_final() -> None:
     outcomes: list[Outcome] = []
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
@@ -328,6 +330,7 @@ async def start_drill(*arguments: str) -> asyncio.subprocess.Process:
     )  # fmt: skip
 
 
+@pytest.mark.interpreted
 async def test_broken_daemon_is_exit_1() -> None:
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
         await feedd.until_open()
