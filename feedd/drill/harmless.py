@@ -55,14 +55,17 @@ def _silent_stream(name: str, stream: str, sibling: str) -> Case:
 
 
 def _rest_fails(status: int, retry_after: int = 0) -> Case:
-    """The venue's REST side doesn't answer; the last known status stays."""
+    """The venue's REST side doesn't answer; the last known status stays.
+
+    Where it asks for a pause the whole process heeds it, so that nothing may run beside.
+    """
     return _odd(
         f"rest_{status}",
         fault("rest_http", status=status, retry_after=retry_after),
         Hits(1),
         GOES_ON,
         proven=Span(seconds=3, status=1),
-        scope=Scope.VENUE,
+        scope=Scope.ALONE if retry_after else Scope.VENUE,
     )
 
 
@@ -253,4 +256,4 @@ HEALED: Final = (
 )
 """What the daemon mends because it opens the next connection before the last one is closed."""
 
-HARMLESS: Final = (*MESSAGES, *TIMES, *VENUE, *CONSUMERS, *PEOPLE, *NEIGHBOURS, *HEALED)
+HARMLESS: Final = (*HEALED, *MESSAGES, *TIMES, *VENUE, *CONSUMERS, *PEOPLE, *NEIGHBOURS)

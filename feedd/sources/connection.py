@@ -94,7 +94,7 @@ def pause_for(failure: ConnectFailure, asked: float | None) -> float | None:
         failure: what it answered.
         asked: the seconds that it named.
     """
-    return UNASKED_PAUSES.get(failure) if asked is None else asked
+    return asked or UNASKED_PAUSES.get(failure)
 
 
 async def connect(http: aiohttp.ClientSession, url: str) -> Socket:
