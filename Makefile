@@ -74,8 +74,9 @@ mutations: $(NATIVE)/.installed
 scale: $(NATIVE)/.installed
 	$(IN_NATIVE) $(BIN)/python -m tests.benchmarks.scale
 
+# All of it, or a part: make bench ONLY="flood live" ROUNDS=7
 bench: $(NATIVE)/.installed
-	$(IN_NATIVE) $(BIN)/python -m tests.benchmarks
+	$(IN_NATIVE) $(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 lock: $(VENV)/.dev
 	$(BIN)/pip install --quiet uv

@@ -18,7 +18,6 @@ _FIN: Final = 0x80
 _MASKED: Final = 0x80
 _LENGTH: Final = 0x7F
 _LENGTH_IN_TWO: Final = 126
-_LENGTH_IN_EIGHT: Final = 127
 _MASK_BYTES: Final = 4
 _IS_CONTROL: Final = 0x08
 
@@ -114,6 +113,7 @@ class FrameReader:
 
     def _take_texts(self, data: bytes, position: int) -> int:
         """Hand on whole text frames, as many as follow each other; returns where the next frame begins."""
+        # No slice may end before it begins: compiled, that is a SystemError.
         take, read_at, end = self.take, self.read_at, len(data)
         if take is None or self._in_parts:
             return position

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from feedd import __version__
+from feedd.native import is_native
 from tests.benchmarks.peers import PEERS
 
 _OURS = ("aiohttp", "msgspec", "orjson", "uvloop", "picows", "prometheus-client")
@@ -34,7 +35,10 @@ def machine_text() -> str:
 
 def versions_text() -> str:
     """Return in a line what was measured."""
-    ours = [f"feedd {__version__}", *(f"{name} {version(name)}" for name in _OURS)]
+    ours = [
+        f"feedd {__version__} {'compiled' if is_native() else 'interpreted'}",
+        *(f"{name} {version(name)}" for name in _OURS),
+    ]
     theirs = [peer.requirements[0].replace("==", " ") for peer in PEERS]
     return ", ".join((*ours, *theirs))
 

@@ -50,7 +50,7 @@ def _head(sections: Sequence[Section], rounds: int, seconds: float) -> Iterable[
         "asleep. Clients take turns in random order; a ratio is always of two figures of the same round. "
         "Figures are medians of the rounds, with the range in brackets."
     )
-    yield "- Again: `make bench`, or a part of it: `.venv/bin/python -m tests.benchmarks --only flood`."
+    yield "- Again: `make bench`, or a part of it: `make bench ONLY=flood`."
     yield ""
     yield _bars(sections)
     yield ""
