@@ -23,6 +23,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if is_native() and item.get_closest_marker("interpreted"):
             item.add_marker(
                 pytest.mark.skip(
-                    reason="reaches into code that is compiled here; make unit-interpreted runs it"
+                    reason="reaches into code that is compiled here; make unit-broken runs it"
                 )
             )
