@@ -22,7 +22,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if is_native() and item.get_closest_marker("interpreted"):
             item.add_marker(
-                pytest.mark.skip(
-                    reason="reaches into code that is compiled here; make unit-broken runs it"
-                )
+                pytest.mark.skip(reason="reaches into code that is compiled here; make unit-broken runs it")
             )

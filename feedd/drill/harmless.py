@@ -256,4 +256,4 @@ HEALED: Final = (
 )
 """What the daemon mends because it opens the next connection before the last one is closed."""
 
-HARMLESS: Final = (*HEALED, *MESSAGES, *TIMES, *VENUE, *CONSUMERS, *PEOPLE, *NEIGHBOURS)
+HARMLESS: Final = (*MESSAGES, *TIMES, *VENUE, *CONSUMERS, *PEOPLE, *NEIGHBOURS, *HEALED)

@@ -52,6 +52,7 @@ def do_nothing(session: Session, *_: object) -> None:
     pass
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize(
     ("method", "bug"),
     [

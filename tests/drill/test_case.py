@@ -6,7 +6,8 @@ import pytest
 
 from feedd.drill import CASES
 from feedd.drill.case import EACH, Case, Fault, Hits, Late, Nuisance, Scope, fault, rises, shows
-from feedd.drill.harmless import HARMLESS
+from feedd.drill.course import in_order
+from feedd.drill.harmless import HARMLESS, HEALED
 from feedd.drill.harms import HARMS
 from feedd.drill.numbers import Numbers
 from feedd.drill.times import Span
@@ -142,3 +143,10 @@ def test_fault_proves_by_what_it_hit() -> None:
     assert not Hits(2).holds(NOTHING, NOTHING, 1, LIMITS)
     assert Hits(2).holds(NOTHING, NOTHING, 2, LIMITS)
     assert str(Hits(2)) == "the fault hits 2"
+
+
+def test_what_a_second_connection_heals_comes_before_all_that_makes_one_vain() -> None:
+    ordered = in_order(CASES)
+    assert sorted(case.name for case in ordered) == sorted(case.name for case in CASES)
+    assert {case.name for case in ordered[: len(HEALED)]} == {case.name for case in HEALED}
+    assert [case for case in ordered if case not in HEALED] == [case for case in CASES if case not in HEALED]
