@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,9 +49,6 @@ def serving() -> Iterator[Server]:
         command = [sys.executable, "-m", "tests.benchmarks.server", "--certificate", str(certificate)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as process:
             os.sched_setaffinity(process.pid, {SERVER_CORE})
-            # What consumers on its core make it send late it would send in a burst.
-            with suppress(PermissionError):
-                os.sched_setscheduler(process.pid, os.SCHED_RR, os.sched_param(1))
             assert process.stdout is not None
             try:
                 port, tls_port = json.loads(process.stdout.readline())
