@@ -16,6 +16,8 @@ from typing import NoReturn
 
 POLL_SECONDS = 0.05
 """How often a client looks whether all has come: an event per message would be measured too."""
+SETTLE_SECONDS = 0.2
+"""They all come at once: a relay has a thousand frames to write then."""
 IDLE_SECONDS = 1.0
 """How long a client that is sent nothing is left alone before its memory is looked at."""
 
@@ -111,9 +113,10 @@ async def until(received: Callable[[], int], count: int) -> None:
 
 
 async def warm_up(order: Order, received: Callable[[], int]) -> None:
-    """Wait until every connection has brought its first message."""
+    """Wait until every connection has brought its first message, and nothing is left to do for them."""
     await asyncio.to_thread(order.expect)
     await until(received, order.connections)
+    await asyncio.sleep(SETTLE_SECONDS)
 
 
 async def run(order: Order, received: Callable[[], int]) -> Cost:

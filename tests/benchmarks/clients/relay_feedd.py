@@ -35,10 +35,12 @@ class Readings:
     def deliver(self, lane: Lane, raw: bytes) -> None:
         self._read.append((lane.last_at or 0.0, raw))
 
-    def delays(self, heard: Heard) -> list[float]:
-        """Return how long each message took to each consumer."""
-        read_at = {price_in(raw): at for at, raw in self._read}
-        return [at - read_at[price] for arrivals in heard.arrivals for price, at in arrivals]
+    def delays(self, heard: Heard, warm_up: int) -> list[float]:
+        """Return how long each message took to each consumer, but for those of the warm-up."""
+        read_at = {price_in(raw): at for at, raw in self._read[warm_up:]}
+        return [
+            at - read_at[price] for arrivals in heard.arrivals for price, at in arrivals if price in read_at
+        ]
 
 
 async def measure(order: Order) -> RelayCost:
@@ -62,7 +64,7 @@ async def measure(order: Order) -> RelayCost:
         relayed.delivered = heard[0].messages - order.connections * order.consumers
         assert relayed.delivered == order.messages * order.consumers, relayed
         if exact:
-            note_delays(relayed, readings.delays(heard[0]))
+            note_delays(relayed, readings.delays(heard[0], order.connections))
     return relayed
 
 

@@ -21,7 +21,8 @@ ABOUT = (
     f"{CONNECTIONS} connections, so that {RATE * CONSUMERS:,} a second go out; all of feedd's CPU is "
     "counted, the reading of the market too. The bare server only writes one prebuilt frame, at the same "
     f"rate, to as many consumers. Added time: at {CALM_RATE:,} trades a second, from feedd's reading of a "
-    "frame until the kernel has it for the consumer, over all messages and consumers."
+    "frame until the kernel has it for the consumer, over all messages of the first and the last consumer "
+    "that they are written to."
 )
 
 
