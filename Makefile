@@ -14,8 +14,8 @@ SOURCES := setup.py pyproject.toml $(shell find feedd -name '*.py')
 APT_PACKAGES := prometheus prometheus-alertmanager systemd systemd-sysv systemd-container dbus libnss-systemd \
 	procps util-linux iproute2 python3-venv shellcheck gcc python3-dev
 
-.PHONY: run stack test lint types coverage unit unit-alerts unit-system unit-shell unit-sources unit-rules \
-	unit-broken unit-interpreted endurance mutations soak bench scale lock sample clean system-packages
+.PHONY: run stack test lint types coverage unit unit-alerts unit-system unit-shell unit-sources unit-benchmarks \
+	unit-rules unit-broken unit-interpreted endurance mutations soak bench scale lock sample clean system-packages
 
 run: $(VENV)/.run
 	$(BIN)/feedd demo
@@ -42,9 +42,9 @@ coverage: $(VENV)/.dev
 unit: $(NATIVE)/.installed system-packages $(CLIENTS)/.installed
 	$(MAKE) unit-alerts
 	$(MAKE) unit-broken
-	$(MAKE) --jobs=2 --output-sync=target unit-shell unit-system unit-sources unit-rules unit-interpreted
+	$(MAKE) --jobs=2 --output-sync=target unit-shell unit-system unit-sources unit-benchmarks unit-rules unit-interpreted
 
-unit-alerts unit-system unit-shell unit-sources unit-rules: $(NATIVE)/.installed
+unit-alerts unit-system unit-shell unit-sources unit-benchmarks unit-rules: $(NATIVE)/.installed
 	$(IN_NATIVE) $(BIN)/python -X dev -m pytest --durations=5 $(TESTS)
 
 unit-broken unit-interpreted: $(VENV)/.dev
@@ -52,11 +52,11 @@ unit-broken unit-interpreted: $(VENV)/.dev
 
 unit-alerts: TESTS := tests/alerts
 unit-system: TESTS := tests/system tests/drill
-unit-sources: TESTS := tests/sources tests/benchmarks
+unit-sources: TESTS := tests/sources
+unit-benchmarks: TESTS := tests/benchmarks
 unit-rules: TESTS := tests/core tests/binance tests/exchange
 unit-broken: TESTS := -m interpreted
-unit-interpreted: TESTS := tests/binance tests/sources/test_direct.py tests/sources/test_make_before_break.py \
-	tests/sources/test_realtime.py tests/sources/test_redundancy.py
+unit-interpreted: TESTS := tests/binance tests/sources/test_direct.py tests/sources/test_realtime.py
 unit-shell: TESTS := tests --ignore=tests/alerts --ignore=tests/system --ignore=tests/drill --ignore=tests/core \
 	--ignore=tests/binance --ignore=tests/exchange --ignore=tests/sources --ignore=tests/benchmarks
 
