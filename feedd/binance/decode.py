@@ -24,7 +24,7 @@ from feedd.model import InvalidReason
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
 """No stream of Binance comes near it; a full 5,000-level book has about 0.4 MB."""
 
-NAME_AT: Final = len(b'{"stream":"')
+_NAME_AT: Final = len(b'{"stream":"')
 """Where a combined frame has the name of its stream."""
 _SHUTDOWN: Final = "serverShutdown"
 
@@ -84,8 +84,8 @@ class Route:
 
 def stream_in(frame: bytes) -> bytes | None:
     """Peek at the name of the stream that a combined frame seems to be of."""
-    end = frame.find(b'"', NAME_AT)
-    return None if end < 0 else frame[NAME_AT:end]
+    end = frame.find(b'"', _NAME_AT)
+    return None if end < 0 else frame[_NAME_AT:end]
 
 
 class Decoder:
