@@ -165,6 +165,16 @@ class Running:
             lambda running: not any(running.session(name).gate.halted for name in names), timeout
         )
 
+    async def until_counting(self, timeout: float = 10.0) -> None:
+        """Wait until all gates are open and no loss can hide: before the first id there is no gap.
+
+        A gate opens with the first message, and that may be a stream's which numbers nothing.
+        """
+        await self.until_open(timeout=timeout)
+        lanes = [lane for session in self.daemon.desk.sessions.values() for lane in session.lanes.values()]
+        counting = [lane for lane in lanes if lane.stream.kind.counts_loss]
+        await self.until(lambda _: all(lane.messages for lane in counting), timeout)
+
 
 @asynccontextmanager
 async def running(

@@ -266,7 +266,7 @@ async def test_unknown_fields_and_events_are_counted_and_halt_nothing() -> None:
 
 async def test_gap_and_repetition_are_counted_exactly() -> None:
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
-        await feedd.until_open()
+        await feedd.until_counting()
         trades = feedd.session(HIT).lanes["btcusdt@trade"].sequence
         exchange.set_fault("gap", symbol=HIT, stream="trade", count=7)
         await feedd.until(lambda _: trades.gaps == 1)
@@ -301,7 +301,7 @@ async def test_early_closes_are_survived() -> None:
 )
 async def test_what_harms_no_trust_halts_nothing(fault: str, arguments: dict[str, Any]) -> None:
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
-        await feedd.until_open()
+        await feedd.until_counting()
         exchange.set_fault(fault, symbol=HIT, **arguments)
         trades = feedd.session(HIT).lanes["btcusdt@trade"]
         enough = trades.messages + 60
@@ -312,7 +312,7 @@ async def test_what_harms_no_trust_halts_nothing(fault: str, arguments: dict[str
 
 async def test_ids_that_begin_anew_are_a_reset_and_no_loss() -> None:
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
-        await feedd.until_open()
+        await feedd.until_counting()
         trades = feedd.session(HIT).lanes["btcusdt@trade"]
         exchange.set_fault("id_reset", symbol=HIT)
         await feedd.until(lambda _: trades.sequence.resets == 1)
