@@ -14,9 +14,9 @@ SOURCES := setup.py pyproject.toml $(shell find feedd -name '*.py')
 APT_PACKAGES := prometheus prometheus-alertmanager systemd systemd-sysv systemd-container dbus libnss-systemd \
 	procps util-linux iproute2 python3-venv shellcheck gcc python3-dev
 
-.PHONY: run stack test lint types coverage unit unit-in-turn unit-patient unit-alerts unit-broken \
-	unit-benchmarks unit-drill unit-system unit-shell unit-deploy unit-sources unit-rules unit-interpreted \
-	unit-interpreted-rules endurance mutations soak bench scale lock sample clean system-packages
+.PHONY: run stack test lint types coverage unit unit-in-turn unit-meanwhile unit-alerts unit-broken \
+	unit-benchmarks unit-drill unit-system unit-shell unit-outputs unit-deploy unit-sources unit-rules \
+	unit-interpreted unit-interpreted-rules endurance mutations soak bench scale lock sample clean system-packages
 
 run: $(VENV)/.run
 	$(BIN)/feedd demo
@@ -43,20 +43,21 @@ coverage: $(VENV)/.dev
 # findings only and takes no more time than the others leave.
 unit: $(NATIVE)/.installed system-packages $(CLIENTS)/.installed
 	$(MAKE) unit-benchmarks
-	$(MAKE) --jobs=3 --output-sync=target unit-in-turn unit-sources unit-patient
-	$(MAKE) --jobs=2 --output-sync=target unit-shell unit-system unit-interpreted
+	$(MAKE) --jobs=3 --output-sync=target unit-in-turn unit-sources unit-meanwhile
+	$(MAKE) --jobs=2 --output-sync=target unit-system unit-outputs unit-shell
 
 unit-in-turn:
 	$(MAKE) unit-alerts
 	$(MAKE) unit-broken
 	$(MAKE) unit-drill
 
-unit-patient:
+unit-meanwhile:
 	nice -n 19 $(MAKE) unit-rules
 	nice -n 19 $(MAKE) unit-deploy
 	nice -n 19 $(MAKE) unit-interpreted-rules
+	$(MAKE) unit-interpreted
 
-unit-alerts unit-benchmarks unit-drill unit-system unit-shell unit-deploy unit-sources unit-rules: $(NATIVE)/.installed
+unit-alerts unit-benchmarks unit-drill unit-system unit-shell unit-outputs unit-deploy unit-sources unit-rules: $(NATIVE)/.installed
 	$(IN_NATIVE) $(BIN)/python -X dev -m pytest --durations=5 $(TESTS)
 
 unit-broken unit-interpreted unit-interpreted-rules: $(VENV)/.dev
@@ -72,8 +73,9 @@ unit-rules: TESTS := tests/core tests/binance
 unit-broken: TESTS := -m interpreted
 unit-interpreted: TESTS := tests/sources/test_direct.py tests/sources/test_realtime.py
 unit-interpreted-rules: TESTS := tests/binance
+unit-outputs: TESTS := tests/outputs tests/client
 unit-shell: TESTS := tests $(addprefix --ignore=tests/,alerts benchmarks drill system test_deploy.py sources exchange \
-	core binance)
+	core binance outputs client)
 
 stack: $(VENV)/.run system-packages
 	$(BIN)/python deploy/stack
