@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
+from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from feedd import __version__
 from feedd.core.desk import Desk
@@ -138,6 +139,7 @@ class Web:
         """
         self._use_web_config(self._desk.settings.web_config)
         await self._runner.setup()
+        self._ignore_expect()
         return Listen(listen.host, await self._door.open(listen))
 
     def reload(self) -> bool:
@@ -181,6 +183,15 @@ class Web:
         await self._door.close()
         await self._runner.cleanup()
         self._access.stop()
+
+    def _ignore_expect(self) -> None:
+        # A route can do so for itself, but `*` and a host with a port, which are no paths, find none.
+        # There an Expect header that is no text would end in a traceback of aiohttp's.
+        assert self._runner.server is not None
+        make_request = self._runner.server.request_factory
+        self._runner.server.request_factory = lambda message, *rest: make_request(
+            _without_expect(message), *rest
+        )
 
     def _protocol(self) -> asyncio.Protocol:
         assert self._runner.server is not None
@@ -247,15 +258,11 @@ class Web:
             "/ws": self._streams,
             "/ws/{names:.*}": self._streams,
         }
-        # Were it not for the last route, an Expect header of garbage would end in a traceback of aiohttp's.
         application.add_routes(
             [
-                *(web.get(path, handler, expect_handler=_expect) for path, handler in handlers.items()),
-                *(
-                    web.get(path, handler, allow_head=False, expect_handler=_expect)
-                    for path, handler in sockets.items()
-                ),
-                web.route("*", "/{elsewhere:.*}", _elsewhere, expect_handler=_expect),
+                *(web.get(path, handler) for path, handler in handlers.items()),
+                *(web.get(path, handler, allow_head=False) for path, handler in sockets.items()),
+                web.route("*", "/{elsewhere:.*}", _elsewhere),
             ]
         )
         return application
@@ -336,8 +343,13 @@ async def _elsewhere(request: web.Request) -> web.Response:
     raise web.HTTPMethodNotAllowed(request.method, ("GET",))
 
 
-async def _expect(_: web.Request) -> None:
-    """Heed no Expect header: it is about a body, and there is none here to wait for."""
+def _without_expect(message: RawRequestMessage) -> RawRequestMessage:
+    """Leave out an Expect header: it is about a body, and there is none here to wait for."""
+    if hdrs.EXPECT not in message.headers:
+        return message
+    headers = CIMultiDict(message.headers)
+    del headers[hdrs.EXPECT]
+    return message._replace(headers=CIMultiDictProxy(headers))
 
 
 def _index_row(symbol: str, gate: dict[str, Any]) -> str:

@@ -207,6 +207,20 @@ HEADERS = st.one_of(
 )
 
 
+@pytest.mark.parametrize(
+    ("method", "target"), [("OPTIONS", "*"), ("CONNECT", "feedd:80"), ("GET", "/nothing"), ("GET", "/gate")]
+)
+def test_expect_header_that_is_no_text_changes_nothing(daemon: Daemon, method: str, target: str) -> None:
+    plain = daemon.request(method, target, "Connection: close")
+    strange = daemon.request(method, target, "Connection: close", "Expect: ?").replace(b"?", b"\xff")
+    check(daemon.say(strange))
+    assert first_line(daemon.say(strange)) == first_line(daemon.say(plain)) != b""
+
+
+def first_line(answer: bytes) -> bytes:
+    return answer.partition(b"\r\n")[0]
+
+
 @FUZZ
 @given(method=METHODS, target=TARGETS, headers=st.lists(HEADERS, max_size=8), body=st.binary(max_size=200))
 def test_requests(daemon: Daemon, method: str, target: str, headers: list[str], body: bytes) -> None:
