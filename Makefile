@@ -57,7 +57,8 @@ unit-meanwhile:
 	nice -n 19 $(MAKE) unit-interpreted-rules
 	$(MAKE) unit-interpreted
 
-unit-alerts unit-benchmarks unit-drill unit-system unit-shell unit-outputs unit-deploy unit-sources unit-rules: $(NATIVE)/.installed
+unit-alerts unit-benchmarks unit-drill unit-system unit-shell unit-outputs unit-deploy unit-sources unit-rules: \
+		$(NATIVE)/.installed
 	$(IN_NATIVE) $(BIN)/python -X dev -m pytest --durations=5 $(TESTS)
 
 unit-broken unit-interpreted unit-interpreted-rules: $(VENV)/.dev

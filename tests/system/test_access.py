@@ -14,7 +14,7 @@ from tests.system.service import ENV_FILE, SYMBOLS, UNIT, Service, verb
 from tests.system.test_service import changed
 
 WEB_CONFIG = "/run/credentials/feedd.service/web.yml"
-CREDENTIALS = "/root/feedd-credentials"
+CREDENTIALS = "/etc/feedd/alice"
 
 
 def drop_in() -> str:
