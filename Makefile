@@ -70,13 +70,13 @@ unit-drill: TESTS := tests/drill
 unit-system: TESTS := tests/system
 unit-deploy: TESTS := tests/test_deploy.py
 unit-sources: TESTS := tests/sources tests/exchange
-unit-rules: TESTS := tests/core tests/binance
+unit-rules: TESTS := tests/core tests/venues
 unit-broken: TESTS := -m interpreted
-unit-interpreted: TESTS := tests/sources/test_direct.py tests/sources/test_realtime.py
-unit-interpreted-rules: TESTS := tests/binance
+unit-interpreted: TESTS := tests/sources/live/test_aiohttp_socket.py tests/sources/live/test_live_feed.py
+unit-interpreted-rules: TESTS := tests/venues
 unit-outputs: TESTS := tests/outputs tests/client
 unit-shell: TESTS := tests $(addprefix --ignore=tests/,alerts benchmarks drill system test_deploy.py sources exchange \
-	core binance outputs client)
+	core venues outputs client)
 
 stack: $(VENV)/.run system-packages
 	$(BIN)/python deploy/stack
@@ -88,7 +88,7 @@ soak: $(NATIVE)/.installed
 	$(IN_NATIVE) $(BIN)/python -m tests.benchmarks.soak --messages 10000000
 
 mutations: $(NATIVE)/.installed
-	$(IN_NATIVE) $(BIN)/python -m tests.binance.mutations --frames 1000000
+	$(IN_NATIVE) $(BIN)/python -m tests.venues.binance.spot.mutations --frames 1000000
 
 scale: $(NATIVE)/.installed
 	$(IN_NATIVE) $(BIN)/python -m tests.benchmarks.scale
@@ -107,7 +107,7 @@ lock: $(VENV)/.dev
 		--no-header --upgrade -o requirements-clients.lock
 
 sample: $(VENV)/.run
-	$(BIN)/python -c "from feedd.settings import sample; print(sample(), end='')" >systemd/feedd.env
+	$(BIN)/python -c "from feedd.config.settings import sample; print(sample(), end='')" >systemd/feedd.env
 
 clean:
 	rm -rf $(VENV) $(CLIENTS) $(NATIVE) .venv-bench build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

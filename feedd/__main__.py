@@ -2,6 +2,6 @@
 
 import sys
 
-from feedd.cli import main
+from feedd.cli.main import main
 
 sys.exit(main())

@@ -17,27 +17,27 @@ from typing import Any
 import aiohttp
 
 from feedd import __version__, logs
-from feedd.core.desk import Desk
-from feedd.core.flags import Verdict
+from feedd.config.change_rule import Verdict
+from feedd.config.env_file import kill_switch_in
+from feedd.config.settings import Listen, Resolved, Settings, differences
+from feedd.config.watcher import Configuration, EnvFileWatch
+from feedd.core.daemon_state import Desk
 from feedd.core.gate import GateChange
 from feedd.core.latency import WallWatch
-from feedd.core.session import Lane, Session
-from feedd.envfile import kill_switch_in
+from feedd.core.symbol_state import Lane, Session
 from feedd.errors import SettingsError
-from feedd.feeds import Feeds
 from feedd.logs import fields
 from feedd.model import Reason, Source
 from feedd.native import is_native
-from feedd.outputs.consumers import Attendance
-from feedd.outputs.gate_events import GateEvents
-from feedd.outputs.pager import Pager
-from feedd.outputs.relay import Relay
+from feedd.outputs.alertmanager import Pager
+from feedd.outputs.http.server import Web
 from feedd.outputs.systemd import Notifier, keep_alive, status_line
-from feedd.outputs.web import Web
-from feedd.settings import Listen, Resolved, Settings, differences
-from feedd.sources.direct import socket_class
-from feedd.sources.intake import Deliver
-from feedd.watch import Configuration, EnvFileWatch
+from feedd.outputs.ws.consumer import Attendance
+from feedd.outputs.ws.gate_events import GateEvents
+from feedd.outputs.ws.relay import Relay
+from feedd.sources.live.aiohttp_socket import socket_class
+from feedd.sources.supervisor import Feeds
+from feedd.sources.symbol_pipeline import Deliver
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 PROJECT = Path(__file__).parents[1]
+ROOMS = ("core", "venues.binance.common", "venues.binance.spot")
 
 
 def is_covered(room: str, module: str, folder: str) -> bool:
@@ -18,7 +19,7 @@ def is_covered(room: str, module: str, folder: str) -> bool:
     coverage = (sys.executable, "-m", "coverage")
     data = f"--data-file={folder}/{room}.{module}"
     pytest = ("-m", "pytest", "--quiet", "--no-header", "--no-summary", "-p", "no:cacheprovider")
-    tests = ("-k", "not test_any_", f"tests/{room}/test_{module}.py")
+    tests = ("-k", "not test_any_", f"tests/{room.replace('.', '/')}/test_{module}.py")
     measured = subprocess.run(
         (*coverage, "run", "--branch", data, f"--source=feedd.{room}.{module}", *pytest, *tests),
         cwd=PROJECT,
@@ -43,8 +44,8 @@ def main() -> int:
     with TemporaryDirectory() as folder:
         results = [
             is_covered(room, path.stem, folder)
-            for room in ("binance", "core")
-            for path in sorted((PROJECT / "feedd" / room).glob("*.py"))
+            for room in ROOMS
+            for path in sorted((PROJECT / "feedd" / room.replace(".", "/")).glob("*.py"))
             if path.stem != "__init__"
         ]
     return 0 if all(results) else 1

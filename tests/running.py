@@ -13,12 +13,12 @@ from typing import Any
 import aiohttp
 import orjson
 
-from feedd.core.session import Session
+from feedd.config.settings import Settings, resolve
+from feedd.config.watcher import Configuration
+from feedd.core.symbol_state import Session
 from feedd.daemon import Daemon
 from feedd.exchange import Exchange
-from feedd.settings import Settings, resolve
-from feedd.sources.intake import Deliver
-from feedd.watch import Configuration
+from feedd.sources.symbol_pipeline import Deliver
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 STALE_AFTER = 1.0

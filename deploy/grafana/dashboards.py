@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from feedd.settings import Settings
+from feedd.config.settings import Settings
 
 HERE = Path(__file__).parent
 RULES = HERE.parents[1] / "alerts" / "feedd.rules.yaml"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from feedd.client.feed import Feed, FeedClosedError, connect
     from feedd.client.gate import Gate
-    from feedd.client.gates import GateView
+    from feedd.client.gate_store import GateView
 
 __all__ = [
     "AggTrade",
@@ -49,7 +49,7 @@ __all__ = [
     "connect",
 ]
 
-_HOMES = ("feedd.client.events", "feedd.client.feed", "feedd.client.gate", "feedd.client.gates")
+_HOMES = ("feedd.client.events", "feedd.client.feed", "feedd.client.gate", "feedd.client.gate_store")
 
 
 def __getattr__(name: str) -> object:

@@ -18,9 +18,9 @@ import msgspec
 from feedd.client.address import Address, Pauses, close_session, hang_up
 from feedd.client.decode import Decoder, SubscriptionAnswer, UnreadableMessage
 from feedd.client.events import Event, Number
-from feedd.client.follow import GateFollower
-from feedd.client.gates import CLOSED, LAGGING, NO_STREAM, SILENT, Board, GateView
-from feedd.client.losses import Losses
+from feedd.client.gap_tracker import Losses
+from feedd.client.gate_follower import GateFollower
+from feedd.client.gate_store import CLOSED, LAGGING, NO_STREAM, SILENT, Board, GateView
 from feedd.errors import FeeddError
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from typing import Final, Self
 import aiohttp
 
 from feedd.client.address import Address, close_session
-from feedd.client.follow import GateFollower
-from feedd.client.gates import CLOSED, UNREACHABLE, Board
+from feedd.client.gate_follower import GateFollower
+from feedd.client.gate_store import CLOSED, UNREACHABLE, Board
 
 log = logging.getLogger(__name__)
 

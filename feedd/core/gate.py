@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from feedd.config.settings import ResumePolicy
 from feedd.model import Reason
-from feedd.settings import ResumePolicy
 
 AUTOMATIC: Final = frozenset(
     {Reason.DISCONNECTED, Reason.STALE, Reason.LATENCY, Reason.SCHEMA, Reason.INTERNAL}

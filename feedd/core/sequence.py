@@ -15,7 +15,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import Any, Final
 
-from feedd.binance.payloads import (
+from feedd.core.gaps import Missing
+from feedd.venues.binance.spot.payloads import (
     AggTrade,
     AveragePrice,
     BookTicker,
@@ -28,8 +29,7 @@ from feedd.binance.payloads import (
     Trade,
     WindowTicker,
 )
-from feedd.binance.streams import Kind
-from feedd.core.missing import Missing
+from feedd.venues.binance.spot.streams import Kind
 
 IDENTITIES_REMEMBERED: Final = 64
 EVENT_TIMES_REMEMBERED: Final = 8

@@ -7,7 +7,7 @@ is data: `harms.py` and `harmless.py`.
 
 from __future__ import annotations
 
-from feedd.drill.course import CASES, NotReadyError, drill, named
+from feedd.drill.run import CASES, NotReadyError, drill, named
 from feedd.drill.table import listing
 from feedd.errors import NotDrillableError
 

@@ -11,7 +11,7 @@ import aiohttp
 import orjson
 
 from feedd.drill.case import Fault
-from feedd.drill.times import Limits
+from feedd.drill.durations import Limits
 from feedd.errors import FeeddError, NotDrillableError, UnavailableError
 
 FORGOTTEN_SECONDS: Final = 120.0

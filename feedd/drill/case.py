@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from feedd.drill.numbers import Labels, Numbers
-from feedd.drill.times import Limits, Span
+from feedd.drill.durations import Limits, Span
+from feedd.drill.metrics_snapshot import Labels, Numbers
 from feedd.model import Reason
 
 EACH: Final = "each"

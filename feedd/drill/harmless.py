@@ -18,7 +18,7 @@ from feedd.drill.case import (
     rises,
     shows,
 )
-from feedd.drill.times import Span
+from feedd.drill.durations import Span
 from feedd.model import DisconnectReason, InvalidReason
 
 BRIEFLY: Final = Span(seconds=0.3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from feedd.drill.case import EACH, PROVEN, RESUME, Case, EnvFile, Fault, Proof, Scope, fault, rises, shows
-from feedd.drill.times import Span
+from feedd.drill.durations import Span
 from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason
 
 STALE: Final = frozenset({Reason.STALE})

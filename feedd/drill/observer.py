@@ -16,8 +16,8 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
-from feedd.drill.change import Change
-from feedd.drill.numbers import Numbers, per_symbol, read_numbers
+from feedd.drill.gate_change import Change
+from feedd.drill.metrics_snapshot import Numbers, per_symbol, read_numbers
 from feedd.errors import UnavailableError
 from feedd.model import Reason
 

@@ -15,11 +15,11 @@ import aiohttp
 
 from feedd.drill.board import BoardError, FaultBoard, Posted
 from feedd.drill.case import EACH, Case, EnvFile, Fault, Hits, Scope, Step
-from feedd.drill.change import Change
-from feedd.drill.nuisances import AnswerError, annoy
-from feedd.drill.numbers import Numbers
+from feedd.drill.durations import Limits
+from feedd.drill.gate_change import Change
+from feedd.drill.http_load import AnswerError, annoy
+from feedd.drill.metrics_snapshot import Numbers
 from feedd.drill.observer import Observer
-from feedd.drill.times import Limits
 from feedd.drill.verdict import Outcome, Seen, judge, resume_deadline
 from feedd.model import Reason
 

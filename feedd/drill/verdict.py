@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from feedd.drill.case import Case
-from feedd.drill.change import Change
-from feedd.drill.times import Limits
+from feedd.drill.durations import Limits
+from feedd.drill.gate_change import Change
 from feedd.model import Reason
 
 PROMPT = frozenset({Reason.KILL_SWITCH, Reason.FLAGS_UNREADABLE, Reason.EXCHANGE})

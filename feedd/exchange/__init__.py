@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from feedd.exchange.board import AnyFault, FaultError
-from feedd.exchange.seen import Seen
+from feedd.exchange.fault_registry import AnyFault, FaultError
 from feedd.exchange.server import Exchange
 from feedd.exchange.settings import ExchangeSettings
+from feedd.exchange.stats import Seen
 
 __all__ = ["AnyFault", "Exchange", "ExchangeSettings", "FaultError", "Seen", "serve"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from feedd.errors import FeeddError
-from feedd.exchange.board import Board
+from feedd.exchange.fault_registry import Board
 from feedd.exchange.faults import ClockSkew, Status
 from feedd.exchange.messages import TimeUnit
 from feedd.exchange.source import Source

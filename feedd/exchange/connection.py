@@ -7,9 +7,9 @@ import socket
 import struct
 from collections.abc import Callable
 
-from feedd.binance.requests import Subscriber
 from feedd.exchange.messages import Opcode, TimeUnit, close_frame, websocket_frame
 from feedd.exchange.rules import ConnectionRules
+from feedd.venues.binance.common.stream_protocol import Subscriber
 
 # How long a client has to answer a close frame before its connection is dropped.
 _CLOSE_GRACE = 1.0

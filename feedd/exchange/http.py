@@ -10,8 +10,8 @@ from aiohttp import web
 
 from feedd.exchange import faults, pages
 from feedd.exchange.api import Api, Request, error_body
-from feedd.exchange.board import FaultError
 from feedd.exchange.clocks import Clocks
+from feedd.exchange.fault_registry import FaultError
 from feedd.exchange.messages import parse_unit
 from feedd.exchange.rules import WeightLimit
 

@@ -21,9 +21,9 @@ import orjson
 from feedd.exchange import payloads
 from feedd.exchange.book import Book
 from feedd.exchange.candles import SECOND
-from feedd.exchange.feeds import Body, Feed, Venue, make_feed
 from feedd.exchange.messages import Document, Message, TimeUnit, Watched
 from feedd.exchange.tape import Trade, aggregate
+from feedd.exchange.timed_streams import Body, Feed, Venue, make_feed
 
 SLOT = 10_000
 """How far the market's steps are apart: no message is told later than this after it happened."""

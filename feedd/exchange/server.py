@@ -13,19 +13,19 @@ from aiohttp import web
 
 from feedd.exchange import faults
 from feedd.exchange.api import Api
-from feedd.exchange.board import AnyFault, Board, FaultError
-from feedd.exchange.clients import Clients
 from feedd.exchange.clocks import Clocks
 from feedd.exchange.connection import Connection
-from feedd.exchange.distortion import Distortion
-from feedd.exchange.door import Door
+from feedd.exchange.fault_pipeline import Distortion
+from feedd.exchange.fault_registry import AnyFault, Board, FaultError
 from feedd.exchange.http import HttpSide
-from feedd.exchange.hub import Hub
+from feedd.exchange.listener import Door
 from feedd.exchange.market import Market
 from feedd.exchange.replay import Replay, read_recording
-from feedd.exchange.seen import Seen
 from feedd.exchange.settings import ExchangeSettings
 from feedd.exchange.source import Source
+from feedd.exchange.stats import Seen
+from feedd.exchange.stream_clients import Clients
+from feedd.exchange.subscriptions import Hub
 
 _CONGESTION_PAUSE = 0.01
 # How long REST answers that are on their way may take when the exchange stops.

@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Self
 
-from feedd.core.desk import Desk
+from feedd.core.daemon_state import Desk
 from feedd.logs import fields
 from feedd.model import Reason, Source
-from feedd.outputs.web import PROGRESS_SECONDS
+from feedd.outputs.http.server import PROGRESS_SECONDS
 
 STATUS_SECONDS: Final = 1.0
 """How often the line is looked at; more often than a person does is of no use."""

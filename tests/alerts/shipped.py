@@ -15,11 +15,11 @@ import promql_parser
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from feedd.core.desk import Desk
-from feedd.outputs.families import Format
-from feedd.outputs.metrics import MetricsPage
-from feedd.outputs.moment import Moment
-from feedd.settings import Settings
+from feedd.config.settings import Settings
+from feedd.core.daemon_state import Desk
+from feedd.outputs.clock_reading import Moment
+from feedd.outputs.prometheus.catalogue import Format
+from feedd.outputs.prometheus.exposition import MetricsPage
 from tests.alerts.stack import PROJECT, RULES
 
 RUNBOOK = PROJECT / "alerts" / "runbook.md"

@@ -13,7 +13,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from feedd.settings import Settings
+from feedd.config.settings import Settings
 from tests.alerts.panels import expressions, panels, substituted
 from tests.alerts.shipped import DASHBOARDS, alerts, dashboards_module, unknown_metrics
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from feedd.cli import main
-from feedd.keys import KEYS
+from feedd.cli.main import main
+from feedd.config.keys import KEYS
 from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason
 from tests.alerts.shipped import RUNBOOK, alerts, exported, sections
 

@@ -11,7 +11,7 @@ from typing import cast
 
 import uvloop
 
-from feedd.outputs.frames import text_frame
+from feedd.outputs.ws.frame_writer import text_frame
 
 _ACCEPT_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _FRAME = text_frame(

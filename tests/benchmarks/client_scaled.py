@@ -13,8 +13,8 @@ from dataclasses import replace
 import uvloop
 
 from feedd import logs
+from feedd.config.settings import resolve
 from feedd.daemon import Daemon
-from feedd.settings import resolve
 
 
 async def _run(budget: int, arguments: dict[str, str]) -> None:

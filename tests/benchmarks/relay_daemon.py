@@ -16,9 +16,9 @@ import orjson
 import uvloop
 
 from feedd import logs
-from feedd.core.session import Lane
+from feedd.config.settings import LogFormat, LogLevel, resolve
+from feedd.core.symbol_state import Lane
 from feedd.daemon import Daemon
-from feedd.settings import LogFormat, LogLevel, resolve
 
 
 async def _run(port: int, settings: dict[str, str]) -> None:

@@ -23,8 +23,8 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
+from feedd.config.settings import Settings
 from feedd.exchange import Exchange, ExchangeSettings
-from feedd.settings import Settings
 
 SYMBOLS_PER_BUDGET: Final = 90
 """A quarter of the budget is a reserve, given out slowly; the rest is two attempts for each of so many."""

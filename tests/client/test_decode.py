@@ -20,8 +20,8 @@ from feedd.client import (
     WindowTicker,
 )
 from feedd.client.decode import Decoder, SubscriptionAnswer, UnreadableMessage
-from feedd.streamnames import STREAM_NAMES
-from tests.binance.frames import EVENT_TIME, STREAMS, combined, payload, raw, wrapped
+from feedd.venues.binance.spot.stream_names import STREAM_NAMES
+from tests.venues.binance.spot.frames import EVENT_TIME, STREAMS, combined, payload, raw, wrapped
 
 SYMBOLS = ("BTCUSDT",)
 TEXTS = Decoder(SYMBOLS, STREAMS, str)

@@ -21,7 +21,7 @@ import aiohttp
 import pytest
 
 import feedd
-from feedd.client.follow import GateFollower
+from feedd.client.gate_follower import GateFollower
 from feedd.exchange import Exchange, ExchangeSettings
 from tests.alerts.stack import Process, answers, free_port, start
 from tests.running import SYMBOLS, EnvFile, running, settings_for

@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedd.binance.payloads import Payload
-from feedd.binance.streams import Kind
-from feedd.core.missing import HOLES_REMEMBERED
+from feedd.core.gaps import HOLES_REMEMBERED
 from feedd.core.sequence import (
     COPY_LAG_MS,
     EVENT_TIMES_REMEMBERED,
@@ -27,7 +25,9 @@ from feedd.core.sequence import (
     TradeSequence,
     sequence_for,
 )
-from tests.binance.frames import EVENT_TIME, data
+from feedd.venues.binance.spot.payloads import Payload
+from feedd.venues.binance.spot.streams import Kind
+from tests.venues.binance.spot.frames import EVENT_TIME, data
 
 
 def trade(trade_id: int, time: int | None = None) -> Payload:

@@ -9,10 +9,10 @@ import pytest
 
 from feedd.drill.board import FORGOTTEN_SECONDS, BoardError, open_board
 from feedd.drill.case import fault
-from feedd.drill.times import Span
+from feedd.drill.durations import Span
 from feedd.errors import UnavailableError
 from feedd.exchange import Exchange
-from tests.drill.test_times import LIMITS
+from tests.drill.test_durations import LIMITS
 
 SYMBOL = "BTCUSDT"
 

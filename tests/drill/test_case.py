@@ -6,15 +6,15 @@ import pytest
 
 from feedd.drill import CASES
 from feedd.drill.case import EACH, Case, Fault, Hits, Late, Nuisance, Scope, fault, rises, shows
-from feedd.drill.course import in_order
+from feedd.drill.durations import Span
 from feedd.drill.harmless import HARMLESS, HEALED
 from feedd.drill.harms import HARMS
-from feedd.drill.numbers import Numbers
-from feedd.drill.times import Span
-from feedd.exchange.board import Board
+from feedd.drill.metrics_snapshot import Numbers
+from feedd.drill.run import in_order
+from feedd.exchange.fault_registry import Board
 from feedd.exchange.faults import KINDS
 from feedd.model import ConnectFailure, InvalidReason, Reason
-from tests.drill.test_times import LIMITS
+from tests.drill.test_durations import LIMITS
 
 ALL = CASES
 

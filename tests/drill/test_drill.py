@@ -15,21 +15,21 @@ from dataclasses import dataclass
 
 import pytest
 
-from feedd.binance.payloads import Trade
-from feedd.core.schema import SchemaRule
+from feedd.config.settings import Settings, resolve
+from feedd.core.decode_failures import SchemaRule
 from feedd.core.sequence import TradeSequence
-from feedd.core.session import Session
+from feedd.core.symbol_state import Session
 from feedd.drill import NotDrillableError, NotReadyError, drill, named
-from feedd.drill.course import prepared
 from feedd.drill.harmless import HARMLESS
 from feedd.drill.harms import HARMS
+from feedd.drill.run import prepared
 from feedd.drill.verdict import Outcome
 from feedd.errors import UnavailableError
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Reason
-from feedd.settings import Settings, resolve
+from feedd.venues.binance.spot.payloads import Trade
+from tests.cli.test_main import ENVIRONMENT, feedd
 from tests.running import SYMBOLS, Running, running, settings_for
-from tests.test_cli import ENVIRONMENT, feedd
 
 EXCHANGE = ExchangeSettings(symbols=SYMBOLS)
 HIT, OTHER = SYMBOLS
@@ -293,7 +293,7 @@ async def test_daemon_whose_halts_latch_is_not_drilled() -> None:
 
 
 async def test_halted_daemon_is_not_drilled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("feedd.drill.course.OPEN_SECONDS", 1.0)
+    monkeypatch.setattr("feedd.drill.run.OPEN_SECONDS", 1.0)
     async with Exchange(EXCHANGE) as exchange:
         settings = settings_for(exchange, FLAG_TRADING_HALTED="1")
         async with running(settings) as feedd:

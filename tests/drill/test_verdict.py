@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from feedd.drill.case import Case, fault
-from feedd.drill.change import Change
-from feedd.drill.times import Limits, Span
+from feedd.drill.durations import Limits, Span
+from feedd.drill.gate_change import Change
 from feedd.drill.verdict import Seen, judge
 from feedd.model import Reason
 

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from feedd.exchange.api import Api, Reply, Request, error_body
-from feedd.exchange.board import Board
+from feedd.exchange.fault_registry import Board
 from feedd.exchange.market import Market
 from feedd.exchange.messages import TimeUnit
 

@@ -7,11 +7,11 @@ from typing import cast
 
 import pytest
 
-from feedd.binance.requests import Subscriber
 from feedd.exchange import ExchangeSettings
 from feedd.exchange.connection import Connection, reset
 from feedd.exchange.messages import Opcode, TimeUnit
 from feedd.exchange.rules import ConnectionRules
+from feedd.venues.binance.common.stream_protocol import Subscriber
 
 BUFFER_MAX = 100_000
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from feedd.exchange.board import Board
+from feedd.exchange.fault_registry import Board
 from feedd.exchange.faults import KINDS
 from feedd.exchange.pages import describe, front_page, known_faults
 

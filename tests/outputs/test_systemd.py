@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from feedd.core.desk import Desk
+from feedd.config.settings import resolve
+from feedd.core.daemon_state import Desk
 from feedd.model import Reason
 from feedd.outputs import systemd
+from feedd.outputs.http.server import PROGRESS_SECONDS
 from feedd.outputs.systemd import Notifier, keep_alive, status_line
-from feedd.outputs.web import PROGRESS_SECONDS
-from feedd.settings import resolve
 
 
 class Listener:

@@ -16,8 +16,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from feedd.outputs.families import Format
-from feedd.outputs.metrics import MetricsPage
+from feedd.outputs.prometheus.catalogue import Format
+from feedd.outputs.prometheus.exposition import MetricsPage
 from tests.benchmarks.clients.order import Order, read_order, tell, warm_up
 from tests.benchmarks.clients.with_feedd import Arrivals, running, settings_for
 

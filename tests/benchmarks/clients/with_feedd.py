@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import uvloop
 
-from feedd.core.session import Lane
+from feedd.config.settings import Settings, resolve
+from feedd.core.symbol_state import Lane
 from feedd.daemon import Daemon
-from feedd.settings import Settings, resolve
-from feedd.sources.intake import Deliver
+from feedd.sources.symbol_pipeline import Deliver
 from tests.benchmarks.clients.order import Order, note_delays, read_order, run, tell
 from tests.benchmarks.clients.stamp import price_in, send_time
 

@@ -1,0 +1,131 @@
+"""What all symbols share: the flags, the venue's clock, the source, and the sessions themselves.
+
+The whole state of the daemon in plain values: sources write it, outputs read it. Times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from feedd.config.settings import Settings
+from feedd.core.budgets import ConnectBudget
+from feedd.core.histogram import Histogram
+from feedd.core.latency import VenueClock
+from feedd.core.symbol_state import Limits, Session
+from feedd.model import ConsumerDisconnect, Reason, Rejection, Source
+from feedd.venues.binance.spot.streams import Stream, parse_stream
+
+LOOP_LAG_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+_READY_NEVERTHELESS = frozenset({Reason.KILL_SWITCH, Reason.FLAGS_UNREADABLE, Reason.LATCHED})
+
+
+class Consumers:
+    """Who listens to this daemon, and who was let go."""
+
+    def __init__(self) -> None:
+        self.connected = 0
+        self.messages_dropped = 0
+        self.disconnects = dict.fromkeys(ConsumerDisconnect, 0)
+
+
+class PagerCounts:
+    """What became of the posts to Alertmanager. Numbers only ever rise."""
+
+    def __init__(self) -> None:
+        self.posts = 0
+        """Taken by Alertmanager."""
+        self.failures = 0
+
+
+class Desk:
+    """One daemon's state."""
+
+    def __init__(self, settings: Settings, now: float, wall: float) -> None:
+        self.settings = settings
+        self.source = Source.REALTIME if settings.realtime else Source.STATIC
+        self.clock = VenueClock(now, wall)
+        self.started_at = now
+        self.kill_switch = False
+        self.flags_unreadable = False
+        self.last_reload_successful = True
+        self.last_reload_success_at = now
+        self.consumers = Consumers()
+        self.rejections = dict.fromkeys(Rejection, 0)
+        """Connections and requests turned away at the HTTP side."""
+        self.pager = PagerCounts()
+        self.event_loop_lag = Histogram(LOOP_LAG_BOUNDS)
+        self.connect_budget = ConnectBudget(settings.connect_budget)
+        self.progress_at = now
+        """When the supervisor last found every task of the daemon at work."""
+        self.sessions = {symbol: self._session(symbol, now) for symbol in settings.symbols}
+        self.set_kill_switch(settings.trading_halted, now)
+
+    def follow(self, settings: Settings, now: float) -> None:
+        """Take other settings: symbols come and go, thresholds move, what stays keeps its state."""
+        self.settings = settings
+        self.source = Source.REALTIME if settings.realtime else Source.STATIC
+        self.connect_budget.limit = settings.connect_budget
+        known = self.sessions
+        self.sessions = {
+            symbol: known.get(symbol) or self._session(symbol, now) for symbol in settings.symbols
+        }
+        for symbol, session in self.sessions.items():
+            session.follow(self.limits(symbol), now)
+        self.set_kill_switch(settings.trading_halted, now)
+        self.set_flags_unreadable(self.flags_unreadable, now)
+
+    def rearm(self, now: float) -> dict[str, tuple[Reason, ...]]:
+        """Lift latched halts. Returns the symbols where that was refused, and what forbids it."""
+        blocking = {
+            symbol: session.gate.rearm(now)
+            for symbol, session in self.sessions.items()
+            if Reason.LATCHED in session.gate.active
+        }
+        return {symbol: reasons for symbol, reasons in blocking.items() if reasons}
+
+    def set_kill_switch(self, active: bool, now: float) -> None:
+        """Halt every symbol, or take that halt back."""
+        self.kill_switch = active
+        self._set_for_all(Reason.KILL_SWITCH, active, now)
+
+    def set_flags_unreadable(self, active: bool, now: float) -> None:
+        """Note whether the env-file, and with it the kill switch, can be read."""
+        self.flags_unreadable = active
+        self._set_for_all(Reason.FLAGS_UNREADABLE, active, now)
+
+    def unready(self) -> dict[str, tuple[Reason, ...]]:
+        """Return the symbols without good live data, and why. Empty means ready.
+
+        What a person has decided (the flags, a latched halt) says nothing of the data. Static data is never
+        live.
+        """
+        not_live = (Reason.STATIC_SOURCE,) if self.source is Source.STATIC else ()
+        reasons = {
+            symbol: tuple(reason for reason in session.gate.reasons if reason not in _READY_NEVERTHELESS)
+            + not_live
+            for symbol, session in self.sessions.items()
+        }
+        return {symbol: found for symbol, found in reasons.items() if found}
+
+    def _set_for_all(self, reason: Reason, active: bool, now: float) -> None:
+        for session in self.sessions.values():
+            if active:
+                session.gate.trip(reason, now)
+            else:
+                session.gate.clear(reason, now)
+
+    def streams(self) -> tuple[Stream, ...]:
+        """Return the streams that the live feed of a symbol is made of."""
+        return tuple(parse_stream(name) for name in self.settings.streams)
+
+    def _session(self, symbol: str, now: float) -> Session:
+        return Session(symbol, self.streams(), self.limits(symbol), self.clock, now)
+
+    def limits(self, symbol: str) -> Limits:
+        """Return the thresholds that the settings have for a symbol."""
+        settings = self.settings
+        return Limits(
+            stale_after=settings.stale_after(symbol),
+            latency=settings.latency_limit_seconds,
+            resume_after=settings.resume_after_seconds,
+            resume=settings.resume,
+        )

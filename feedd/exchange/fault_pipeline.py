@@ -1,0 +1,191 @@
+"""What the fault board makes of the market's messages on their way out. Pure; times are monotonic seconds.
+
+A fault of one symbol touches no other symbol's messages. What is delayed keeps its order within its stream.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter
+from dataclasses import replace
+from itertools import count
+
+import orjson
+
+from feedd.exchange.fault_registry import NOTHING, AnyFault, Board, Covering
+from feedd.exchange.faults import (
+    ClockSkew,
+    Delay,
+    DropField,
+    Duplicate,
+    Garbage,
+    LatencySpike,
+    Mute,
+    Reorder,
+    Rewriting,
+    Status,
+    UnknownEvent,
+    UnknownField,
+    WrongSymbol,
+    WrongType,
+)
+from feedd.exchange.messages import Message, TimeUnit, stream_name
+
+_REWRITING: tuple[type[Rewriting], ...] = (DropField, WrongType, UnknownField, WrongSymbol)
+
+
+class Distortion:
+    """Everything between the market and the sockets."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._gaps: Counter[str] = Counter()
+        self._swapped: dict[str, tuple[Message, AnyFault]] = {}
+        self._late: list[tuple[float, int, Message]] = []
+        self._last_due: dict[str, float] = {}
+        self._order = count()
+
+    @staticmethod
+    def is_numbered(kind: str) -> bool:
+        """Say whether a stream numbers its messages so that a missing one can be noticed."""
+        return kind in ("trade", "aggTrade", "depth", "depth@100ms")
+
+    def leave_out(self, symbol: str, kind: str, messages: int) -> None:
+        """Let a stream's next messages be lost."""
+        self._gaps[stream_name(symbol, kind)] += messages
+
+    def pass_on(self, message: Message, now: float) -> list[Message]:
+        """Return what goes out right now because of this message."""
+        faults = self._board.covering(message.symbol, message.kind)
+        is_plain = not faults and not self._gaps and not self._swapped and not self._last_due
+        if is_plain:
+            return [message]
+        if self._is_left_out(message, faults):
+            return []
+        together = _additions(message, faults)
+        together.append(_spoilt(_rewritten(message, faults), faults))
+        if faults.strikes(Duplicate):
+            together.append(together[-1])
+        return self._in_time(self._swap(message.stream, together, faults), faults, now)
+
+    def due(self, now: float) -> list[Message]:
+        """Return what was held back until now; to be sent before anything that is passed on at this time."""
+        messages = []
+        while self._late and self._late[0][0] <= now:
+            messages.append(heapq.heappop(self._late)[2])
+        self._last_due = {stream: due for stream, due in self._last_due.items() if due > now}
+        for stream, (message, fault) in list(self._swapped.items()):
+            if fault.until <= now:
+                del self._swapped[stream]
+                messages += self._in_time([message], NOTHING, now)
+        return messages
+
+    @property
+    def next_due(self) -> float:
+        """When something that is held back has to go out."""
+        return self._late[0][0] if self._late else math.inf
+
+    def release(self, fault: AnyFault, now: float) -> None:
+        """Let go of what a cleared fault holds back: it is due at once."""
+        for stream, (message, holding) in list(self._swapped.items()):
+            if holding is fault:
+                del self._swapped[stream]
+                self._hold(message, max(now, self._last_due.get(stream, now)))
+        if isinstance(fault.kind, Delay | LatencySpike):
+            self._late = [
+                (now if fault.covers(message.symbol, message.kind) else due, number, message)
+                for due, number, message in self._late
+            ]
+            heapq.heapify(self._late)
+            self._last_due.clear()
+            for due, _, message in self._late:
+                self._last_due[message.stream] = max(due, self._last_due.get(message.stream, due))
+
+    def _is_left_out(self, message: Message, faults: Covering) -> bool:
+        if mute := faults.get(Mute):
+            return mute.strikes()
+        status = faults.get(Status)
+        if status and status.kind.is_silencing(message.kind):
+            return status.strikes()
+        if self._gaps[message.stream]:
+            self._gaps[message.stream] -= 1
+            return True
+        del self._gaps[message.stream]
+        return False
+
+    def _swap(self, stream: str, messages: list[Message], faults: Covering) -> list[Message]:
+        if stream in self._swapped:
+            held, _ = self._swapped.pop(stream)
+            return [*messages, held]
+        reorder = faults.get(Reorder)
+        if reorder and reorder.strikes():
+            self._swapped[stream] = (messages.pop(), reorder)
+        return messages
+
+    def _in_time(self, messages: list[Message], faults: Covering, now: float) -> list[Message]:
+        on_time = []
+        for message in messages:
+            due = max(_due(faults, now), self._last_due.get(message.stream, now))
+            if due <= now:
+                on_time.append(message)
+            else:
+                self._hold(message, due)
+        return on_time
+
+    def _hold(self, message: Message, due: float) -> None:
+        self._last_due[message.stream] = due
+        heapq.heappush(self._late, (due, next(self._order), message))
+
+
+def _due(faults: Covering, now: float) -> float:
+    if spike := faults.get(LatencySpike):
+        spike.strikes()
+        return spike.until
+    delay = faults.get(Delay)
+    if delay:
+        delay.strikes()
+        return now + delay.kind.ms / 1000
+    return now
+
+
+def _additions(message: Message, faults: Covering) -> list[Message]:
+    additions = []
+    if faults.strikes(UnknownEvent):
+        payloads = {unit: _unknown_event(payload) for unit, payload in message.payloads.items()}
+        label = stream_name(message.symbol, "somethingNew")
+        additions.append(replace(message, payloads=payloads, label=label))
+    garbage = faults.get(Garbage)
+    if garbage and garbage.kind.add and garbage.strikes():
+        additions.append(replace(message, spoil=garbage.kind.spoil))
+    return additions
+
+
+def _spoilt(message: Message, faults: Covering) -> Message:
+    garbage = faults.get(Garbage)
+    if garbage and not garbage.kind.add and garbage.strikes():
+        return replace(message, spoil=garbage.kind.spoil)
+    return message
+
+
+def _rewritten(message: Message, faults: Covering) -> Message:
+    skew = faults.get(ClockSkew)
+    rewriting = [fault for kind in _REWRITING if (fault := faults.get(kind))]
+    if not skew and not rewriting:
+        return message
+    documents = {unit: orjson.loads(payload) for unit, payload in message.payloads.items()}
+    document = next(iter(documents.values()))
+    for fault in rewriting:
+        if fault.kind.applies(document) and fault.strikes():
+            for each in documents.values():
+                fault.kind.rewrite(each)
+    if skew and skew.kind.events and skew.strikes():
+        for unit, each in documents.items():
+            skew.kind.rewrite(each, TimeUnit.MILLISECOND.value // unit.value)
+    return replace(message, payloads={unit: orjson.dumps(each) for unit, each in documents.items()})
+
+
+def _unknown_event(payload: bytes) -> bytes:
+    known = orjson.loads(payload)
+    shared = {field: known[field] for field in ("E", "s") if field in known}
+    return orjson.dumps({"e": "somethingNew", **shared})

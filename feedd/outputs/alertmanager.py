@@ -1,0 +1,290 @@
+"""Tells Alertmanager of halts at once, without waiting for Prometheus to scrape.
+
+What is posted is state, not events: which halts there are, again and again, until Alertmanager has taken
+it. An alert carries exactly the labels that alerts/feedd.rules.yaml gives it, so that Prometheus, which
+notices the same halt some seconds later, adds to it rather than paging a second time. Where Alertmanager
+can't be reached, only the newest state is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+import orjson
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from feedd.core.daemon_state import Desk, PagerCounts
+from feedd.core.gate import GateChange
+from feedd.core.symbol_state import Session
+from feedd.errors import UnavailableError
+from feedd.logs import fields
+from feedd.model import Reason, Source
+from feedd.outputs.clock_reading import Moment
+from feedd.outputs.json_views import rfc3339
+
+log = logging.getLogger(__name__)
+
+RESEND_SECONDS: Final = 30.0
+"""Alertmanager forgets all alerts when it restarts: this is how long a halt may be unknown to it then. It
+is also how often the way there is tried while there is nothing to tell."""
+VALID_SECONDS: Final = 4 * RESEND_SECONDS
+"""A halt ends by itself once its daemon has been silent for so long; by then Prometheus has paged for it."""
+END_AFTER_SECONDS: Final = 15.0
+"""The end is told only when Prometheus has seen it too, at a scrape and a look every 5 s: were it told at
+once, Prometheus could raise the alert anew from what it scraped before. What halts anew meanwhile is the
+same page."""
+ALERTS_IN_A_POST: Final = 256
+"""About 100 kB. The event loop writes it in less than a millisecond."""
+
+_TIMEOUT = aiohttp.ClientTimeout(total=3.0)
+_LONGEST_PAUSE_SECONDS = 2.0
+_RETRY = wait_random_exponential(multiplier=0.1, max=_LONGEST_PAUSE_SECONDS)
+_BODY_CHARACTERS = 200
+
+_NOT_PAGED: Final = frozenset({Reason.STARTING, Reason.STATIC_SOURCE})
+"""A start takes a second, and a longer one is the rules' business; static data has an alert of its own."""
+_EVERY_SYMBOL: Final = {
+    Reason.KILL_SWITCH: (
+        "FeeddKillSwitch",
+        "The kill switch is on; trading is halted in every symbol.",
+        "FLAG_TRADING_HALTED is set, or is not a clear no. It stays until a person takes it back.",
+    ),
+    Reason.FLAGS_UNREADABLE: (
+        "FeeddFlagsUnreadable",
+        "The env-file can't be read; trading is halted in every symbol.",
+        "Whether the kill switch is on is unknown, which counts as on.",
+    ),
+}
+"""One alert for the whole desk: its name, summary and description."""
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """What one alert is about. `symbol` is None where the reason holds for all of them."""
+
+    reason: Reason
+    symbol: str | None
+
+    def labels(self) -> dict[str, str]:
+        """Return the labels that make it the same alert as Prometheus's."""
+        labels = {"alertname": self._texts()[0], "severity": "critical", "reason": str(self.reason)}
+        return labels if self.symbol is None else labels | {"symbol": self.symbol}
+
+    def annotations(self, runbook_url: str) -> dict[str, str]:
+        """Return what a person reads."""
+        name, summary, description = self._texts()
+        return {
+            "summary": summary,
+            "description": description,
+            "runbook_url": f"{runbook_url}#{name.lower()}",
+        }
+
+    def _texts(self) -> tuple[str, str, str]:
+        return _EVERY_SYMBOL.get(self.reason) or (
+            "FeeddTradingHalted",
+            "Trading is halted in a symbol, by feedd itself.",
+            f"{self.symbol} is halted, reason {self.reason}.",
+        )
+
+
+@dataclass(slots=True, eq=False)
+class _Page:
+    """One alert's state: here, and as Alertmanager was last told."""
+
+    halt: Halt
+    starts_at: float
+    """Wall clock."""
+    ended: Moment | None = None
+    posted_at: float | None = None
+    """When Alertmanager last took it as firing (monotonic); None if it hasn't."""
+
+    def is_over(self, now: Moment) -> bool:
+        """Tell whether its end is to be told, or would be if Alertmanager had ever heard of it."""
+        return self.ended is not None and now.monotonic >= self.ended.monotonic + END_AFTER_SECONDS
+
+    def is_forgotten(self, now: Moment) -> bool:
+        """Tell whether there is nothing left to tell: it was never posted, or ran out over there."""
+        never_or_long_ago = self.posted_at is None or now.monotonic >= self.posted_at + VALID_SECONDS
+        return self.is_over(now) and never_or_long_ago
+
+    def due_at(self) -> float:
+        """Return the monotonic time at which Alertmanager must be told of it."""
+        if self.posted_at is None:
+            return 0.0
+        resend_at = self.posted_at + RESEND_SECONDS
+        return resend_at if self.ended is None else self.ended.monotonic + END_AFTER_SECONDS
+
+    def alert(self, now: Moment, runbook_url: str) -> dict[str, Any]:
+        """Return it as Alertmanager takes it."""
+        is_over = self.ended is not None and self.is_over(now)
+        ends_at = self.ended.wall if self.ended is not None and is_over else now.wall + VALID_SECONDS
+        return {
+            "labels": self.halt.labels(),
+            "annotations": self.halt.annotations(runbook_url),
+            "startsAt": rfc3339(self.starts_at),
+            "endsAt": rfc3339(max(self.starts_at, ends_at)),
+        }
+
+
+class Pager:
+    """Keeps the Alertmanager of the desk's settings told of the desk's halts; idle where there is none."""
+
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        desk: Desk,
+        counts: PagerCounts | None = None,
+        now: Callable[[], Moment] = Moment.now,
+    ) -> None:
+        """Prepare a pager; `counts` is where it counts."""
+        self.counts = counts or PagerCounts()
+        self._http = http
+        self._desk = desk
+        self._now = now
+        self._pages: dict[Halt, _Page] = {}
+        self._news = asyncio.Event()
+        self._url: str | None = None
+        """The Alertmanager that knows what the pages say it knows."""
+        self._reached_at: float | None = None
+        self._is_reachable: bool | None = None
+
+    def gate_changed(self, session: Session, change: GateChange) -> None:
+        """Note one change of one gate; it is posted as soon as the event loop is free."""
+        if self._desk.settings.alertmanager_url is None:
+            return
+        now = self._now()
+        for reason in change.added:
+            self._begin(session, reason, change.at, now)
+        for reason in change.removed:
+            # What holds for every symbol ends with the last of them, which `_compare` sees.
+            page = self._pages.get(Halt(reason, session.symbol))
+            if page is not None and page.ended is None:
+                page.ended = Moment(change.at, now.timestamp(change.at))
+        self._news.set()
+
+    async def run(self) -> None:
+        """Keep Alertmanager told until cancelled."""
+        while True:
+            try:
+                async for attempt in AsyncRetrying(
+                    wait=_RETRY, retry=retry_if_exception_type(UnavailableError), before_sleep=self._failed
+                ):
+                    with attempt:
+                        await self._tell()
+            except Exception:
+                # Prometheus pages all the same; a bug in this shortcut must not take the feed down.
+                self.counts.failures += 1
+                log.exception("a bug in posting halts to Alertmanager was contained")
+                await asyncio.sleep(_LONGEST_PAUSE_SECONDS)
+            else:
+                await self._until_due()
+
+    async def _tell(self) -> None:
+        """Post all that is due. Raises UnavailableError, and keeps what was not taken."""
+        self._news.clear()
+        self._turn_to(self._desk.settings.alertmanager_url)
+        if self._url is None:
+            return
+        now = self._now()
+        self._compare(now)
+        due = [page for page in self._pages.values() if page.due_at() <= now.monotonic]
+        is_silent = self._reached_at is None or now.monotonic >= self._reached_at + RESEND_SECONDS
+        if due or is_silent:
+            for start in range(0, max(len(due), 1), ALERTS_IN_A_POST):
+                await self._post(f"{self._url}/api/v2/alerts", due[start : start + ALERTS_IN_A_POST])
+
+    def _turn_to(self, url: str | None) -> None:
+        """Follow the settings. Another Alertmanager knows nothing yet; what the old one knows runs out."""
+        if url == self._url:
+            return
+        self._url = url
+        self._reached_at = self._is_reachable = None
+        self._pages.clear()
+
+    def _compare(self, now: Moment) -> None:
+        """Make the pages agree with the gates, also where nobody told of a change: symbols come and go."""
+        halts = {}
+        for session in self._desk.sessions.values():
+            for reason, since in session.gate.active.items():
+                page = self._begin(session, reason, since, now)
+                if page is not None:
+                    halts[page.halt] = page
+        for halt, page in list(self._pages.items()):
+            if halt not in halts and page.ended is None:
+                page.ended = now
+            if page.is_forgotten(now):
+                del self._pages[halt]
+
+    def _begin(self, session: Session, reason: Reason, at: float, now: Moment) -> _Page | None:
+        """Note a halt; one that has just ended goes on."""
+        if reason in _NOT_PAGED:
+            return None
+        is_desk_wide = reason in _EVERY_SYMBOL
+        if self._desk.source is Source.STATIC and not is_desk_wide:
+            return None  # the rules don't page for it either: nobody trades on it by accident
+        halt = Halt(reason, None if is_desk_wide else session.symbol)
+        page = self._pages.get(halt)
+        if page is None:
+            page = self._pages[halt] = _Page(halt, now.timestamp(at))
+        page.ended = None
+        return page
+
+    async def _post(self, url: str, pages: list[_Page]) -> None:
+        now = self._now()
+        over = {page for page in pages if page.is_over(now)}
+        runbook_url = self._desk.settings.runbook_url
+        try:
+            async with self._http.post(
+                url,
+                data=orjson.dumps([page.alert(now, runbook_url) for page in pages]),
+                headers={"Content-Type": "application/json"},
+                timeout=_TIMEOUT,
+                allow_redirects=False,
+            ) as response:
+                text = await response.text(errors="replace")
+                if response.status != 200:
+                    raise UnavailableError(f"{response.status} {text[:_BODY_CHARACTERS]}")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnavailableError(str(error) or type(error).__name__) from error
+        self.counts.posts += 1
+        self._note_reachable(True)
+        self._reached_at = now.monotonic
+        for page in pages:
+            if page not in over:
+                page.posted_at = now.monotonic
+            elif page.ended is not None:
+                del self._pages[page.halt]
+            else:
+                page.posted_at = None  # it halted anew while its end was on the way
+
+    async def _until_due(self) -> None:
+        now = self._now().monotonic
+        look_at = (now if self._reached_at is None else self._reached_at) + RESEND_SECONDS
+        due_at = min((page.due_at() for page in self._pages.values()), default=look_at)
+        try:
+            async with asyncio.timeout(max(min(due_at, look_at) - now, 0.0)):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+
+    def _failed(self, state: RetryCallState) -> None:
+        self.counts.failures += 1
+        self._note_reachable(False, state.outcome.exception() if state.outcome else None)
+
+    def _note_reachable(self, is_reachable: bool, error: BaseException | None = None) -> None:
+        """Log once per change, not once per attempt."""
+        if is_reachable is self._is_reachable:
+            return
+        self._is_reachable = is_reachable
+        if is_reachable:
+            log.info("Alertmanager takes halts", extra=fields(url=self._url))
+        else:
+            log.warning(
+                "Alertmanager can't be told of halts; until it can, pages come by way of Prometheus alone",
+                extra=fields(url=self._url, error=error),
+            )

@@ -1,0 +1,259 @@
+"""The door of the HTTP side: who may stay in it, and for how long.
+
+Whoever connects costs memory and turns of the event loop, which belong to the feed. So only a few may wait
+(for their TLS handshake, or with nothing asked) or be answered at a time. When there are more, the one that
+has been at it longest goes: a client in earnest is done in milliseconds, so that a flood mostly hits itself.
+Consumers on a WebSocket are counted elsewhere (FEEDD_CONSUMERS_MAX).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, cast
+
+from feedd.config.settings import Listen
+from feedd.model import Rejection
+
+log = logging.getLogger(__name__)
+
+WAITING_MAX: Final = 128
+ANSWERED_MAX: Final = 64
+HANDSHAKE_SECONDS: Final = 10.0
+STALLED_SECONDS: Final = 5.0
+"""Who reads nothing of an answer for this long, and then for as long again, is let go."""
+FLOOD_PAUSE_SECONDS: Final = 0.001
+"""Before the next is let in where all places are taken: a flood costs that many turns, and no more."""
+_TLS_GOODBYE_SECONDS: Final = 1.0
+_NO_DESCRIPTORS_PAUSE_SECONDS: Final = 0.1
+_BACKLOG: Final = 1024
+_NO_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+Reject = Callable[[Rejection, str], None]
+"""Takes the reason and the address of who was turned away."""
+
+
+class Door:
+    """Listens, and keeps what comes in within bounds. `tls` may be changed at any time, for those to come."""
+
+    def __init__(self, protocol: Callable[[], asyncio.Protocol], reject: Reject) -> None:
+        self.tls: ssl.SSLContext | None = None
+        self._protocol = protocol
+        self._reject = reject
+        self._listeners: list[socket.socket] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._visitors: dict[object, Visitor] = {}
+        """By their transport."""
+        self._waiting: dict[Visitor, None] = {}
+        """Longest first, as is the next."""
+        self._answered: dict[Visitor, None] = {}
+
+    async def open(self, listen: Listen) -> int:
+        """Listen. Returns the port, which was free where 0 is asked for. Raises OSError."""
+        port = listen.port
+        try:
+            infos = await asyncio.get_running_loop().getaddrinfo(
+                listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            for family, _, _, _, address in dict.fromkeys(infos):
+                listener = _listen(family, (address[0], port, *address[2:]))
+                self._listeners.append(listener)
+                port = listener.getsockname()[1]
+        except OSError as error:
+            self._stop_listening()
+            why = str(error.strerror).lower()
+            raise OSError(error.errno, f"can't listen on {listen}: {why}") from error
+        for listener in self._listeners:
+            self._start(self._accept(listener))
+        self._start(self._sweep())
+        return port
+
+    async def close(self) -> None:
+        """Let nobody in any more, and everybody go but the consumers, who are told by others."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)  # first, so that no socket is closed under one
+        self._stop_listening()
+        for visitor in [*self._waiting, *self._answered]:
+            visitor.abort()
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+
+    @contextmanager
+    def answering(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
+        """Note that a visitor's request is being answered, until the end of the block."""
+        visitor = self._visitors.get(transport)
+        if visitor is None:
+            yield
+            return
+        self._move(visitor, self._waiting, self._answered, ANSWERED_MAX)
+        try:
+            yield
+        finally:
+            self._move(visitor, self._answered, self._waiting, WAITING_MAX)
+
+    def consuming(self, transport: asyncio.BaseTransport | None) -> None:
+        """Note that a visitor has become a consumer, which has bounds of its own."""
+        visitor = self._visitors.get(transport)
+        if visitor is not None:
+            visitor.is_consumer = True
+            self._answered.pop(visitor, None)
+
+    # --- coming
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(listener)
+            except OSError as error:
+                if error.errno in _NO_DESCRIPTORS:
+                    for _ in range(1 + len(self._waiting) // 4):
+                        self._turn_away(self._waiting)
+                    await asyncio.sleep(_NO_DESCRIPTORS_PAUSE_SECONDS)
+                continue
+            visitor = Visitor(self, self._protocol(), str(address[0]))
+            visitor.entering = self._start(self._let_in(visitor, connection))
+            self._move(visitor, self._answered, self._waiting, WAITING_MAX)
+            if len(self._waiting) == WAITING_MAX:
+                await asyncio.sleep(FLOOD_PAUSE_SECONDS)
+
+    async def _let_in(self, visitor: Visitor, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        tls: dict[str, Any] = {}
+        if self.tls is not None:
+            tls = {
+                "ssl": self.tls,
+                "ssl_handshake_timeout": HANDSHAKE_SECONDS,
+                "ssl_shutdown_timeout": _TLS_GOODBYE_SECONDS,
+            }
+        try:
+            await loop.connect_accepted_socket(lambda: visitor, connection, **tls)
+        except OSError:
+            if tls:
+                self._reject(Rejection.TLS, visitor.address)
+        finally:
+            visitor.entering = None
+            if visitor.transport is None:
+                self._waiting.pop(visitor, None)
+                connection.close()
+
+    def came(self, visitor: Visitor, transport: asyncio.Transport) -> None:
+        """Take note of a visitor whose connection is there."""
+        self._visitors[transport] = visitor
+
+    # --- going
+
+    def went(self, visitor: Visitor) -> None:
+        """Take note of a visitor whose connection is no more."""
+        self._visitors.pop(visitor.transport, None)
+        self._waiting.pop(visitor, None)
+        self._answered.pop(visitor, None)
+
+    def _move(self, visitor: Visitor, old: dict[Visitor, None], new: dict[Visitor, None], most: int) -> None:
+        old.pop(visitor, None)
+        if not visitor.is_gone and not visitor.is_consumer:
+            new[visitor] = None
+            if len(new) > most:
+                self._turn_away(new)
+
+    def _turn_away(self, visitors: dict[Visitor, None]) -> None:
+        oldest = next(iter(visitors), None)
+        if oldest is not None:
+            del visitors[oldest]
+            self._reject(Rejection.FLOOD, oldest.address)
+            oldest.abort()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(STALLED_SECONDS)
+            for visitor in [visitor for visitor in self._visitors.values() if visitor.is_stalled()]:
+                self._reject(Rejection.STALLED, visitor.address)
+                visitor.abort()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a bug at the HTTP side's door", exc_info=task.exception())
+
+
+def _listen(family: int, address: tuple[Any, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+class Visitor(asyncio.Protocol):
+    """One connection: passes everything on to the HTTP protocol, and knows how far it is."""
+
+    def __init__(self, door: Door, inner: asyncio.Protocol, address: str) -> None:
+        self.address = address
+        self.transport: asyncio.Transport | None = None
+        self.entering: asyncio.Task[None] | None = None
+        self.is_consumer = False
+        self.is_gone = False
+        self._door = door
+        self._inner = inner
+        self._resumes = 0
+        self._progress = (0, 0)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._door.came(self, self.transport)
+        self._inner.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._inner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self._inner.eof_received()
+
+    def pause_writing(self) -> None:
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._resumes += 1
+        self._inner.resume_writing()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.is_gone = True
+        self._door.went(self)
+        self._inner.connection_lost(error)
+
+    def abort(self) -> None:
+        """End the connection without a word, also one that is still in its handshake."""
+        self.is_gone = True
+        if self.transport is not None:
+            self.transport.abort()
+        elif self.entering is not None:
+            self.entering.cancel()
+
+    def is_stalled(self) -> bool:
+        """Say whether something is to be sent, and nothing of it has been since this was asked last."""
+        assert self.transport is not None
+        before, self._progress = self._progress, (self.transport.get_write_buffer_size(), self._resumes)
+        is_bounded = self.is_consumer and not self.transport.is_closing()
+        return self._progress == before and before[0] > 0 and not is_bounded

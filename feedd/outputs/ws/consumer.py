@@ -1,0 +1,343 @@
+"""The daemon's WebSocket consumers: each is written to straight away, within bounds, and let go for a reason.
+
+A frame is built once, whoever gets it, and goes to a consumer's socket as it is: no task and no wait per
+message. What a socket does not take waits in the consumer's own queue, which is bounded in bytes and in
+messages. One that doesn't keep up is let go: it never slows the others and never grows the daemon's memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from socket import IPPROTO_TCP, TCP_NOTSENT_LOWAT
+from typing import Any, Final, Literal
+
+from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
+
+from feedd.core.daemon_state import Desk
+from feedd.logs import fields
+from feedd.model import ConsumerDisconnect
+from feedd.outputs.ws.client_limits import PING_SECONDS, Manners
+from feedd.outputs.ws.frame_writer import ping_frame, pong_frame
+
+log = logging.getLogger(__name__)
+
+CLOSE_SECONDS: Final = 1.0
+"""How long a consumer's answer to a close frame is awaited."""
+MAX_INBOUND_BYTES: Final = 64 * 1024
+SOCKET_BYTES: Final = 64 * 1024
+"""What may wait at a socket before the consumer's own queue fills; also what is taken from there at once."""
+NAME_LENGTH: Final = 80
+
+_KERNEL_BYTES: Final = 128 * 1024
+"""What the kernel may hold unsent. Left alone it takes megabytes, and hides that a consumer is behind."""
+_CLOSE_CODES: Final = {
+    ConsumerDisconnect.SLOW: WSCloseCode.TRY_AGAIN_LATER,
+    ConsumerDisconnect.HALT: WSCloseCode.TRY_AGAIN_LATER,
+    ConsumerDisconnect.STATIC_SOURCE: WSCloseCode.TRY_AGAIN_LATER,
+    ConsumerDisconnect.LIMIT: WSCloseCode.TRY_AGAIN_LATER,
+    ConsumerDisconnect.PROTOCOL_ERROR: WSCloseCode.POLICY_VIOLATION,
+    ConsumerDisconnect.SHUTDOWN: WSCloseCode.GOING_AWAY,
+    ConsumerDisconnect.CLIENT: WSCloseCode.OK,
+}
+
+Hear = Callable[[bytes], None]
+"""Told what a consumer says."""
+Socket = web.WebSocketResponse[Literal[False]]
+"""A WebSocket that hands out text as bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """Why a consumer is let go, and what it is told."""
+
+    reason: ConsumerDisconnect
+    text: str
+
+
+class Consumer:
+    """A connected consumer."""
+
+    def __init__(
+        self, desk: Desk, request: web.Request, response: Socket, transport: asyncio.Transport
+    ) -> None:
+        self.name = name_of(request)
+        self.response = response
+        self.streams: Collection[str] = ()
+        """What it has subscribed to; nothing where there is nothing to choose."""
+        self.delivered = 0
+        """Messages that its socket was given."""
+        self._desk = desk
+        self._request = request
+        self._protocol = request.protocol
+        self._transport = transport
+        self._since = time.monotonic()
+        self._delivered_bytes = 0
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._behind_since: float | None = None
+        self._manners = Manners()
+        self._catching_up: asyncio.Task[None] | None = None
+        self._ping_timer: asyncio.TimerHandle | None = None
+        self._is_over = False
+        self._end: asyncio.Future[Farewell] = asyncio.get_running_loop().create_future()
+        self._bound_buffers()
+
+    def tell(self, frame: bytes) -> None:
+        """Send a frame, now if its socket takes it; a consumer that is too far behind is let go."""
+        if self._is_over:
+            return
+        if self._waiting or self._protocol.writing_paused:
+            self._put_off(frame)
+        elif not self._transport.is_closing():
+            self._transport.write(frame)
+            self.delivered += 1
+            self._delivered_bytes += len(frame)
+
+    def end(self, reason: ConsumerDisconnect, text: str = "") -> None:
+        """Let the consumer go. What waits is still sent, unless that is the very trouble."""
+        if self._is_over:
+            return
+        self._is_over = True
+        self._end.set_result(Farewell(reason, text or reason))
+        if reason in (ConsumerDisconnect.SLOW, ConsumerDisconnect.CLIENT):
+            self._drop_waiting(is_counted=reason is ConsumerDisconnect.SLOW)
+
+    async def serve(self, hear: Hear) -> None:
+        """Serve until one side ends it."""
+        counts = self._desk.consumers
+        counts.connected += 1
+        self._ping_later()
+        listening = asyncio.create_task(self._listen(hear))
+        farewell = Farewell(ConsumerDisconnect.CLIENT, "")
+        try:
+            farewell = await self._end
+        finally:
+            counts.connected -= 1
+            counts.disconnects[farewell.reason] += 1
+            self._log_end(farewell)
+            await self._stop(listening)
+            await self._close(farewell)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a person asks of a consumer. Durations are seconds."""
+        now = time.monotonic()
+        return {
+            "name": self.name,
+            "address": self._request.remote,
+            "path": self._request.path,
+            "streams": len(self.streams),
+            "connected_seconds": round(now - self._since, 3),
+            "delivered": self.delivered,
+            "waiting_messages": len(self._waiting),
+            "waiting_bytes": self._unread_bytes,
+            "behind_seconds": 0.0 if self._behind_since is None else round(now - self._behind_since, 3),
+        }
+
+    # --- writing
+
+    @property
+    def _unread_bytes(self) -> int:
+        return self._waiting_bytes + self._transport.get_write_buffer_size()
+
+    def _bound_buffers(self) -> None:
+        limit = self._desk.settings.consumer_queue_bytes
+        self._transport.set_write_buffer_limits(high=min(SOCKET_BYTES, limit // 2))
+        tcp = self._transport.get_extra_info("socket")
+        tcp.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, _KERNEL_BYTES)
+
+    def _control(self, frame: bytes) -> None:
+        """Send a ping or a pong, which need not wait their turn."""
+        if not self._transport.is_closing():
+            self._transport.write(frame)
+
+    def _put_off(self, frame: bytes) -> None:
+        self._waiting.append(frame)
+        self._waiting_bytes += len(frame)
+        settings = self._desk.settings
+        if (
+            self._unread_bytes > settings.consumer_queue_bytes
+            or len(self._waiting) > settings.consumer_queue_messages
+        ):
+            self.end(ConsumerDisconnect.SLOW)
+        elif self._catching_up is None:
+            self._behind_since = time.monotonic()
+            self._catching_up = asyncio.create_task(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        """Send what waits, as fast as the socket takes it."""
+        try:
+            while self._waiting and not self._transport.is_closing():
+                await self._request.writer.drain()
+                self._send_waiting(SOCKET_BYTES)
+        except ConnectionError:
+            pass  # whoever listens finds that the consumer is gone
+        finally:
+            self._catching_up = self._behind_since = None
+
+    def _send_waiting(self, limit: float) -> None:
+        frames, size = [], 0
+        while self._waiting and size < limit:
+            frames.append(self._waiting.popleft())
+            size += len(frames[-1])
+        self._transport.write(b"".join(frames))
+        self.delivered += len(frames)
+        self._delivered_bytes += size
+        self._waiting_bytes -= size
+
+    def _drop_waiting(self, is_counted: bool) -> None:
+        if is_counted:
+            self._desk.consumers.messages_dropped += len(self._waiting)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
+    # --- listening
+
+    async def _listen(self, hear: Hear) -> None:
+        try:
+            while not self._is_over:
+                message = await self.response.receive()
+                match message.type:
+                    case WSMsgType.TEXT | WSMsgType.BINARY | WSMsgType.PING | WSMsgType.PONG:
+                        self._heed(message.type, bytes(message.data), hear)
+                    case WSMsgType.ERROR if isinstance(message.data, WebSocketError):
+                        self.end(ConsumerDisconnect.PROTOCOL_ERROR)
+                    case _:
+                        self.end(ConsumerDisconnect.CLIENT)
+        except Exception:
+            log.exception("a bug was contained; the consumer is let go", extra=fields(consumer=self.name))
+            self.end(ConsumerDisconnect.PROTOCOL_ERROR, "internal error")
+
+    def _heed(self, kind: WSMsgType, payload: bytes, hear: Hear) -> None:
+        if not self._manners.may_speak(time.monotonic()):
+            self.end(ConsumerDisconnect.PROTOCOL_ERROR, "Too many requests")
+        elif kind is WSMsgType.PING:
+            self._control(pong_frame(payload))
+        elif kind is WSMsgType.PONG:
+            self._manners.ponged(payload)
+        else:
+            hear(payload)
+
+    def _keep_alive(self) -> None:
+        now = time.monotonic()
+        if self._manners.is_silent(now):
+            self.end(ConsumerDisconnect.PROTOCOL_ERROR, "Pong timeout")
+            return
+        payload = b"%d" % (time.time() * 1000)
+        self._manners.pinged(payload, now)
+        self._control(ping_frame(payload))
+        self._ping_later()
+
+    def _ping_later(self) -> None:
+        self._ping_timer = asyncio.get_running_loop().call_later(PING_SECONDS, self._keep_alive)
+
+    # --- ending
+
+    def _log_end(self, farewell: Farewell) -> None:
+        is_slow = farewell.reason is ConsumerDisconnect.SLOW
+        log.log(
+            logging.WARNING if is_slow else logging.DEBUG,
+            "a consumer was too slow and is let go" if is_slow else "a consumer is gone",
+            extra=fields(
+                consumer=self.name,
+                address=self._request.remote,
+                reason=farewell.reason,
+                detail=farewell.text,
+                delivered=self.delivered,
+            ),
+        )
+
+    async def _stop(self, listening: asyncio.Task[None]) -> None:
+        self._is_over = True
+        if self._ping_timer is not None:
+            self._ping_timer.cancel()
+        tasks = [task for task in (listening, self._catching_up) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _close(self, farewell: Farewell) -> None:
+        transport = self._transport
+        if self._waiting and not transport.is_closing():
+            self._send_waiting(math.inf)
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                code = _CLOSE_CODES[farewell.reason]
+                await self.response.close(code=code, message=_close_text(farewell.text))
+        except (TimeoutError, ConnectionError):
+            if farewell.reason is not ConsumerDisconnect.CLIENT:
+                self._desk.consumers.messages_dropped += self._count_unsent()
+            transport.abort()
+        else:
+            # A transport closes only once all is written: one that doesn't read would put that off for ever.
+            asyncio.get_running_loop().call_later(CLOSE_SECONDS, transport.abort)
+
+    def _count_unsent(self) -> int:
+        """Return about how many of the delivered messages the socket has not taken."""
+        unsent = self._transport.get_write_buffer_size()
+        return math.ceil(unsent * self.delivered / self._delivered_bytes) if unsent else 0
+
+
+class Attendance:
+    """Who is connected, and whether there is room for more."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._present: dict[Consumer, None] = {}
+
+    async def admit(self, request: web.Request) -> Consumer:
+        """Shake hands. Raises an HTTP error where the request is no handshake or there is no room."""
+        counts, settings = self._desk.consumers, self._desk.settings
+        if counts.connected >= settings.consumers_max:
+            counts.disconnects[ConsumerDisconnect.LIMIT] += 1
+            text = f"all {settings.consumers_max} places for consumers are taken\n"
+            raise web.HTTPServiceUnavailable(text=text)
+        response: Socket = web.WebSocketResponse(
+            timeout=CLOSE_SECONDS,
+            autoping=False,
+            max_msg_size=MAX_INBOUND_BYTES,
+            compress=False,  # every consumer gets the same bytes
+            decode_text=False,
+        )
+        try:
+            await response.prepare(request)
+        except (ValueError, ConnectionError) as error:
+            # A key that is no ASCII text, or a consumer that has left and hears nothing of this.
+            raise web.HTTPBadRequest(text=f"handshake: {error}\n") from None
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise web.HTTPBadRequest(text="handshake: the consumer has left\n")
+        return Consumer(self._desk, request, response, transport)
+
+    async def serve(self, consumer: Consumer, hear: Hear = lambda _: None) -> None:
+        """Serve a consumer until one side ends it."""
+        self._present[consumer] = None
+        try:
+            await consumer.serve(hear)
+        finally:
+            del self._present[consumer]
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return what a person asks of every consumer."""
+        return [consumer.describe() for consumer in self._present]
+
+    def stop(self) -> None:
+        """Let everyone go, because the daemon stops."""
+        for consumer in self._present:
+            consumer.end(ConsumerDisconnect.SHUTDOWN)
+
+
+def _close_text(text: str) -> bytes:
+    # RFC 6455, 5.5: a control frame holds 125 bytes, two of them for the code.
+    return text.encode()[:123].decode(errors="ignore").encode()
+
+
+def name_of(request: web.Request) -> str:
+    """Return what a consumer calls itself: `?name=`, or its User-Agent. Safe to log and to show."""
+    said = request.query.get("name") or request.headers.get("User-Agent") or "unnamed"
+    return "".join(letter if letter.isprintable() else "?" for letter in said[:NAME_LENGTH])

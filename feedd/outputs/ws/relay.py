@@ -1,0 +1,264 @@
+"""The relay: Binance's streams, from this daemon. An existing client needs nothing but another URL.
+
+It answers as Binance does (binance.requests), and passes on what the exchange has sent, byte for byte. What
+Binance doesn't have: `on_halt=close` ends a connection when a gate of its symbols closes, `allow=static` says
+that recorded data is wanted, `backfill=1` that missed trades are wanted late (each in an envelope that marks
+it), and `name=` is what operators see. Without `allow=static` nobody ever gets a message that is not the
+market's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from aiohttp import web
+
+from feedd.core.daemon_state import Desk
+from feedd.core.gate import GateChange
+from feedd.core.symbol_state import Lane, Session
+from feedd.logs import fields
+from feedd.model import ConsumerDisconnect, Source
+from feedd.outputs.ws.consumer import Attendance, Consumer, Socket
+from feedd.outputs.ws.fanout import Fanout
+from feedd.outputs.ws.frame_writer import text_frame
+from feedd.venues.binance.common.stream_protocol import (
+    Answer,
+    Method,
+    RequestRefused,
+    Subscriber,
+    Target,
+    parse_request,
+    parse_target,
+    too_many_streams,
+)
+from feedd.venues.binance.spot.stream_names import is_stream_name
+
+log = logging.getLogger(__name__)
+
+PARAMETERS: Final = ("streams", "timeUnit", "on_halt", "allow", "backfill", "name")
+"""All that a handshake's query may hold: a typo must not pass for a wish that is granted."""
+NAMES_LOGGED: Final = 50
+"""Streams that are asked for and not held are logged once each, and no more than this many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A consumer of the relay, and what it wants."""
+
+    consumer: Consumer
+    subscriber: Subscriber
+    closes_on_halt: bool
+    allows_static: bool
+    wants_backfill: bool
+
+
+class Relay:
+    """Everyone who listens to streams."""
+
+    def __init__(self, desk: Desk, attendance: Attendance) -> None:
+        self._desk = desk
+        self._attendance = attendance
+        self._fanout = Fanout()
+        self._backfill = Fanout()
+        self._listeners: dict[Consumer, Listener] = {}
+        self._source = desk.source
+        self._names_logged: set[str] = set()
+
+    # --- what the daemon tells
+
+    def deliver(self, lane: Lane, frame: bytes) -> None:
+        """Pass a message on to those who listen to its stream."""
+        if self._desk.source is not self._source:
+            self._follow_source()
+        self._fanout.deliver(lane.wire_name, frame)
+
+    def deliver_backfill(self, lane: Lane, frame: bytes) -> None:
+        """Pass a message that was missed and fetched later on to those who want such."""
+        self._backfill.deliver(lane.wire_name, frame)
+
+    def is_heard(self, symbol: str) -> bool:
+        """Tell whether anybody listens to a stream of the symbol."""
+        prefix = f"{symbol.lower()}@"
+        return any(name.startswith(prefix) for name in self._fanout.names)
+
+    def gate_changed(self, _: Session, change: GateChange) -> None:
+        """Let go of those who don't want to listen to a halted symbol."""
+        if change.halted:
+            self._end_halted()
+
+    def settings_changed(self) -> None:
+        """Follow the desk: the source, the symbols or the streams may be others now."""
+        self._follow_source()
+        self._end_halted()
+        self._names_logged.clear()
+        self._log_unheld(self._fanout.names, "listeners hear no more of streams that are not configured")
+
+    def stop(self) -> None:
+        """Write what is owed, before everyone is let go."""
+        self._flush()
+
+    def _flush(self) -> None:
+        self._fanout.flush()
+        self._backfill.flush()
+
+    # --- one consumer
+
+    async def serve(self, request: web.Request, allows_static: bool) -> Socket:
+        """Serve one consumer until it goes."""
+        target, closes_on_halt = _target_of(request), _has_wish(request, "on_halt", "close")
+        wants_backfill = _has_wish(request, "backfill", "1")
+        self._refuse_static(allows_static)
+        if closes_on_halt:
+            self._refuse_halted(target.names)
+        consumer = await self._attendance.admit(request)
+        listener = Listener(
+            consumer, Subscriber(target.combined), closes_on_halt, allows_static, wants_backfill
+        )
+        consumer.streams = listener.subscriber.streams
+        self._listeners[consumer] = listener
+        try:
+            self._begin(listener, target)
+            await self._attendance.serve(consumer, partial(self._hear, listener))
+        finally:
+            del self._listeners[consumer]
+            for fanout in (self._fanout, self._backfill):
+                fanout.tune(consumer, (), combined=False)
+        return consumer.response
+
+    def _begin(self, listener: Listener, target: Target) -> None:
+        # A name that is not held is no reason to refuse: Binance accepts any, and clients open a
+        # connection under names of their own before they subscribe (ccxt: /ws/0).
+        self._log_unheld(target.names, "a consumer listens to a stream that is not configured")
+        if listener.subscriber.add(target.names):
+            self._tune(listener)
+        else:
+            self._answer(listener, too_many_streams())
+
+    def _hear(self, listener: Listener, text: bytes) -> None:
+        self._flush()  # what was put down for it is still due as it was wanted
+        try:
+            request = parse_request(text)
+            if request.method is Method.SUBSCRIBE and not self._holds_all(request.names):
+                raise request.refused(2, "Invalid request: invalid stream")
+            answer = listener.subscriber.carry_out(request)
+        except RequestRefused as refused:
+            answer = refused.answer
+        self._answer(listener, answer)
+        if answer.violation is None:
+            self._tune(listener)
+
+    def _answer(self, listener: Listener, answer: Answer) -> None:
+        listener.consumer.tell(text_frame(answer.text))
+        if answer.violation is not None:
+            listener.consumer.end(ConsumerDisconnect.PROTOCOL_ERROR, answer.violation)
+
+    def _tune(self, listener: Listener) -> None:
+        subscriber = listener.subscriber
+        self._fanout.tune(listener.consumer, subscriber.streams, subscriber.combined)
+        if listener.wants_backfill:
+            # The envelope bears the mark, so these come in it whatever form the others have.
+            self._backfill.tune(listener.consumer, subscriber.streams, combined=True)
+        self._end_if_halted(listener)
+
+    # --- halts and static data
+
+    def _refuse_static(self, allows_static: bool) -> None:
+        if self._desk.source is Source.STATIC and not allows_static:
+            self._desk.consumers.disconnects[ConsumerDisconnect.STATIC_SOURCE] += 1
+            text = "the source is static data, not the market's: only who asks with allow=static gets it\n"
+            raise web.HTTPServiceUnavailable(text=text)
+
+    def _refuse_halted(self, names: Iterable[str]) -> None:
+        for symbol in _symbols(names):
+            if symbol not in self._desk.sessions:
+                raise web.HTTPNotFound(text=f"symbol {symbol!r} is not configured\n")
+        halted = self._halted(names)
+        if halted:
+            self._desk.consumers.disconnects[ConsumerDisconnect.HALT] += 1
+            raise web.HTTPServiceUnavailable(text=f"{halted}\n")
+
+    def _halted(self, names: Iterable[str]) -> str:
+        """Say which of the streams' symbols is halted, and why; nothing if none is."""
+        for symbol in _symbols(names):
+            session = self._desk.sessions.get(symbol)
+            if session is None:
+                return f"{symbol} is not configured any more"
+            if session.gate.halted:
+                return f"{symbol} is halted: {', '.join(session.gate.reasons)}"
+        return ""
+
+    def _end_halted(self) -> None:
+        for listener in self._listeners.values():
+            self._end_if_halted(listener)
+
+    def _end_if_halted(self, listener: Listener) -> None:
+        if listener.closes_on_halt:
+            halted = self._halted(listener.subscriber.streams)
+            if halted:
+                self._flush()
+                listener.consumer.end(ConsumerDisconnect.HALT, halted)
+
+    def _follow_source(self) -> None:
+        """Let go of those who did not ask for static data, before there is any."""
+        if self._source is self._desk.source:
+            return
+        self._source = self._desk.source
+        self._flush()
+        if self._source is Source.STATIC:
+            for listener in self._listeners.values():
+                if not listener.allows_static:
+                    listener.consumer.end(ConsumerDisconnect.STATIC_SOURCE)
+
+    # --- which streams there are
+
+    def _holds(self, name: str) -> bool:
+        symbol, _, stream = name.partition("@")
+        if symbol != symbol.lower() or symbol.upper() not in self._desk.sessions:
+            return False
+        if self._source is Source.STATIC:
+            return is_stream_name(stream)  # which of them a file holds is known once it is played
+        return stream in self._desk.settings.streams
+
+    def _holds_all(self, names: Iterable[str]) -> bool:
+        self._log_unheld(names, "a consumer was refused a stream that is not configured")
+        return all(self._holds(name) for name in names)
+
+    def _log_unheld(self, names: Iterable[str], message: str) -> None:
+        for name in names:
+            # Binance's names have an @; others are names that clients give to their connections.
+            if "@" not in name or self._holds(name) or name in self._names_logged:
+                continue
+            if len(self._names_logged) < NAMES_LOGGED:
+                self._names_logged.add(name)
+                log.warning("%s", message, extra=fields(stream=name))
+
+
+def _symbols(names: Iterable[str]) -> Iterator[str]:
+    return (name.partition("@")[0].upper() for name in names if "@" in name)
+
+
+def _target_of(request: web.Request) -> Target:
+    query = request.query
+    unknown = [key for key in query if key not in PARAMETERS]
+    if unknown:
+        raise web.HTTPBadRequest(text=f"query: expected {', '.join(PARAMETERS)}, found {unknown[0]!r}\n")
+    if query.get("timeUnit", "millisecond").lower() != "millisecond":
+        text = f"timeUnit: expected millisecond, which is what feedd asks for, found {query['timeUnit']!r}\n"
+        raise web.HTTPBadRequest(text=text)
+    target = parse_target(request.path, query.get("streams", ""))
+    if target is None:
+        raise web.HTTPNotFound
+    if not all(name.isprintable() for name in target.names):
+        raise web.HTTPBadRequest(text="streams: expected names of streams, found what is no text\n")
+    return target
+
+
+def _has_wish(request: web.Request, key: str, value: str) -> bool:
+    wish = request.query.get(key)
+    if wish not in (None, value):
+        raise web.HTTPBadRequest(text=f"{key}: expected {value}, found {wish!r}\n")
+    return wish is not None

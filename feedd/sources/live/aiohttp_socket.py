@@ -1,0 +1,97 @@
+"""Text frames straight from aiohttp's parser, without a queue, a future and two coroutines for each.
+
+aiohttp hands messages out one `receive()` at a time, which costs more than decoding them and keeps a burst
+waiting until the reading task's turn. This socket calls back from within the parser instead. It reaches
+beneath aiohttp's public interface, so it is used only with the versions that it was read against; with any
+other one the public way serves, and nothing but speed is lost. Control frames always take the public way.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, Literal
+
+import aiohttp
+from aiohttp import WSMsgType
+from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
+
+from feedd.sources.live.frame_reader import Fail, FrameReader, Take
+from feedd.venues.binance.spot.decode import MAX_FRAME_BYTES
+
+KNOWN_VERSIONS: Final = re.compile(r"3\.14\.\d+")
+_QUEUE_BYTES: Final = 2**16
+
+Socket = aiohttp.ClientWebSocketResponse[Literal[False]]
+"""A WebSocket that hands out text frames as bytes."""
+
+
+class _Queue(WebSocketDataQueue):
+    """Hands messages to callbacks as they are parsed; all but text and binary ones wait to be received."""
+
+    frames: FrameReader
+    take_binary: Take | None = None
+
+    def feed_data(self, message: Any, size: int) -> None:
+        frames = self.frames
+        if message.type is WSMsgType.TEXT:
+            take = frames.take
+        else:
+            take = self.take_binary if message.type is WSMsgType.BINARY else None
+        if take is None or frames.fail is None:
+            super().feed_data(message, size)
+            return
+        try:
+            # Binary frames among the others, so that what came in a row is seen in a row.
+            take(message.data, frames.read_at)
+        except Exception as bug:
+            frames.fail(bug)  # raised here it would end in aiohttp's parser
+
+
+class DirectSocket(aiohttp.ClientWebSocketResponse[Literal[False]]):
+    """A WebSocket that can hand frames to callbacks."""
+
+    def __init__(self, reader: Any, writer: Any, protocol: Any, response: Any, *args: Any, **kwargs: Any):
+        connection = response.connection
+        self._connection_protocol = connection.protocol
+        self._direct = _Queue(connection.protocol, _QUEUE_BYTES, loop=response._loop)
+        self._frames = FrameReader(WebSocketReader(self._direct, MAX_FRAME_BYTES, False, False))
+        self._direct.frames = self._frames
+        super().__init__(self._direct, writer, protocol, response, *args, **kwargs)
+
+    @property
+    def read_at(self) -> float:
+        """When anything came last, in monotonic seconds."""
+        return self._frames.read_at
+
+    @property
+    def _parser(self) -> Any:
+        return self._frames
+
+    @_parser.setter
+    def _parser(self, _: Any) -> None:
+        """aiohttp makes a reader for the queue that it has made; ours reads from the first byte on."""
+
+    def hand_to(self, take: Take, take_binary: Take, fail: Fail) -> None:
+        """Hand frames to these: those that have come already, and all from now on."""
+        self._connection_protocol.set_parser(self._frames, self._direct)
+        if self._connection_protocol.transport is not None:
+            self._frames.stand_before(self._connection_protocol, self._connection_protocol.transport)
+        early = list(self._direct._buffer)
+        self._direct._buffer.clear()
+        self._frames.take, self._direct.take_binary, self._frames.fail = take, take_binary, fail
+        for message, size in early:
+            self._direct.feed_data(message, size)
+
+    def stop(self) -> None:
+        """Hand on nothing more: what still comes is dropped."""
+        self._frames.take = self._direct.take_binary = _drop
+
+
+def _drop(_: bytes, __: float) -> None:
+    """Take a frame of a connection that has been left."""
+
+
+def socket_class() -> type[aiohttp.ClientWebSocketResponse[Any]]:
+    """Return the class of sockets for a client session: the direct one where this aiohttp is known."""
+    known = KNOWN_VERSIONS.fullmatch(aiohttp.__version__)
+    return DirectSocket if known else aiohttp.ClientWebSocketResponse

@@ -1,0 +1,205 @@
+"""Fetches over REST what live streams have skipped: one worker for the whole process, one request at a time.
+
+It hands on only what the stream itself has not brought meanwhile, and says in the log which ids are lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import aiohttp
+
+from feedd.core.backfill_queue import Backlog, Job, Page, WeightBudget
+from feedd.core.budgets import ConnectBudget
+from feedd.core.symbol_state import Lane
+from feedd.errors import DecodeError, FeeddError, UnavailableError
+from feedd.logs import fields
+from feedd.sources.rest.client import VenueHttp
+from feedd.sources.symbol_pipeline import Intake
+from feedd.venues.binance.spot.history import HISTORIES, Old, decode_page, frame_of, query
+
+log = logging.getLogger(__name__)
+
+TURN: Final = 64
+"""How many messages are handed on before everything else has its turn: less than a millisecond's work."""
+STEP_SECONDS: Final = 1.0
+"""How often the worker looks around while something is missing, and may write to the log."""
+BUG_PAUSE_SECONDS: Final = 5.0
+
+
+class UnusableAnswer(FeeddError):
+    """The exchange's answer is of no use, and asking again would change nothing."""
+
+
+class Backfill:
+    """The worker. It fetches for nobody until `follow` says for whom."""
+
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        connects: ConnectBudget,
+        monotonic: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._http = VenueHttp(http, connects, monotonic)
+        self._connects = connects
+        self._monotonic = monotonic
+        self._chance = chance
+        self._weights = WeightBudget()
+        self._backlog = Backlog()
+        self._rest_url = ""
+        self._intakes: Mapping[str, Intake] = {}
+        self._wake = asyncio.Event()
+        self._report_at = 0.0
+
+    def follow(self, rest_url: str, intakes: Mapping[str, Intake]) -> None:
+        """Fetch from that address what these symbols miss; nothing at all if it is empty."""
+        self._rest_url = rest_url
+        self._intakes = dict(intakes)
+        lanes = {
+            lane
+            for intake in intakes.values()
+            for lane in intake.session.lanes.values()
+            if lane.stream.kind.has_history
+        }
+        for lane in lanes:
+            lane.sequence.missing.is_fetched = bool(rest_url)
+        for job in self._backlog:
+            if not rest_url or job.lane not in lanes:
+                job.lane.sequence.missing.give_up("it is not fetched any more")
+        self._report()
+        self._wake.set()
+
+    def note(self, lane: Lane) -> None:
+        """Fetch what that stream misses."""
+        self._backlog.note(lane, self._monotonic())
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Fetch until cancelled."""
+        while True:
+            self._wake.clear()
+            now = self._monotonic()
+            self._settle(now)
+            job = self._backlog.next_job()
+            wait = STEP_SECONDS if job is None else self._wait(job, now)
+            if job is not None and wait == 0.0:
+                await self._serve(job)
+            else:
+                await self._sleep(min(wait, STEP_SECONDS) if self._backlog else None)
+
+    def _settle(self, now: float) -> None:
+        for job in self._backlog:
+            job.lose_patience(now)
+        if now >= self._report_at:
+            self._report_at = now + STEP_SECONDS
+            self._report()
+
+    def _report(self) -> None:
+        """Say what is lost and what was found, and forget those that miss nothing more."""
+        for job in self._backlog:
+            losses, job.lane.sequence.missing.losses = job.lane.sequence.missing.losses, []
+            for loss in losses:
+                log.warning(
+                    "missed messages are lost",
+                    extra=fields(
+                        **_names(job.lane),
+                        first=loss.first,
+                        last=loss.last,
+                        messages=loss.ids,
+                        why=loss.why,
+                    ),
+                )
+            if job.is_done and job.fetched:
+                log.info(
+                    "missed messages were fetched", extra=fields(**_names(job.lane), messages=job.fetched)
+                )
+        self._backlog.drop(job for job in self._backlog if job.is_done)
+
+    def _wait(self, job: Job, now: float) -> float:
+        """Return the seconds until the job may ask; 0 if it may now, which is then counted."""
+        wait = max(job.due_at - now, self._connects.hold_left(now))
+        return wait if wait > 0.0 else self._weights.take(HISTORIES[job.lane.stream.kind].weight, now)
+
+    async def _sleep(self, seconds: float | None) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _serve(self, job: Job) -> None:
+        intake = self._intakes[job.lane.symbol]
+        try:
+            await self._fetch(job, job.page(), intake)
+        except Exception:
+            # As wherever a symbol is handled: a bug halts it, and it begins anew after a while.
+            intake.failed()
+            job.lane.sequence.missing.give_up("a bug was met")
+            await asyncio.sleep(BUG_PAUSE_SECONDS)
+            if self._intakes.get(job.lane.symbol) is intake:
+                intake.rebuilt()
+
+    async def _fetch(self, job: Job, page: Page, intake: Intake) -> None:
+        try:
+            found = await self._ask(job.lane, page)
+        except UnavailableError as error:
+            if self._is_wanted(job, page):
+                job.failed(page, str(error), self._monotonic(), self._chance())
+        except UnusableAnswer as error:
+            if self._is_wanted(job, page):
+                job.give_up(page, str(error), self._monotonic())
+        else:
+            await self._hand_on(found, job, page, intake)
+
+    def _is_wanted(self, job: Job, page: Page) -> bool:
+        """Tell whether anybody still waits for the answer: much may happen until it comes."""
+        return job in self._backlog and job.is_current(page)
+
+    async def _ask(self, lane: Lane, page: Page) -> Sequence[Old]:
+        """Return what the exchange knows of these ids. Raises UnavailableError, UnusableAnswer."""
+        url = self._rest_url + HISTORIES[lane.stream.kind].path
+        question = query(lane.symbol, page.first, page.count)
+        async with self._http.get(url, params=question) as response:
+            body = await response.read()
+        self._note_used(response)
+        if response.status != 200:
+            raise self._failure(response)
+        try:
+            return decode_page(lane.stream.kind, body, page.first)
+        except DecodeError as error:
+            raise UnusableAnswer(f"{url}: the answer can't be trusted: {error.detail}") from error
+
+    def _note_used(self, response: aiohttp.ClientResponse) -> None:
+        used = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
+        if used.isascii() and used.isdigit() and len(used) < 10:
+            self._weights.note_used(int(used), self._monotonic())
+
+    def _failure(self, response: aiohttp.ClientResponse) -> UnavailableError | UnusableAnswer:
+        """Say what an answer without trades means: it may be another one later, or never."""
+        text = f"{response.url}: {response.status} {response.reason}"
+        is_pausing = self._connects.hold_left(self._monotonic()) > 0.0
+        return UnavailableError(text) if is_pausing or response.status >= 500 else UnusableAnswer(text)
+
+    async def _hand_on(self, found: Sequence[Old], job: Job, page: Page, intake: Intake) -> None:
+        lane = job.lane
+        for number, old in enumerate(found, 1):
+            if not self._is_wanted(job, page):
+                return
+            if lane.sequence.missing.fetched(old.number):
+                job.fetched += 1
+                intake.take_backfill(lane, frame_of(lane.wire_name, lane.symbol, old))
+            if number % TURN == 0:
+                await asyncio.sleep(0)
+        if self._is_wanted(job, page):
+            newest = found[-1].number if found else None
+            job.answered(page, newest, self._monotonic(), self._chance())
+
+
+def _names(lane: Lane) -> dict[str, str]:
+    return {"symbol": lane.symbol, "stream": lane.stream.name}

@@ -1,0 +1,1 @@
+"""What a venue means, as data."""

@@ -1,0 +1,1 @@
+"""What all venues of Binance share on the wire."""

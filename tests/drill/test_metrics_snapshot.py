@@ -1,0 +1,53 @@
+"""What a page of metrics says of one symbol."""
+
+from __future__ import annotations
+
+from feedd.drill.metrics_snapshot import per_symbol, read_numbers
+
+METRICS = """\
+# HELP feedd_gaps_total Holes in the stream's ids.
+# TYPE feedd_gaps_total counter
+feedd_gaps_total{symbol="BTCUSDT",stream="trade"} 3
+feedd_gaps_total{symbol="BTCUSDT",stream="aggTrade"} 2
+feedd_gaps_total{symbol="ETHUSDT",stream="trade"} 40
+feedd_kill_switch 1
+feedd_lag_seconds_bucket{symbol="BTCUSDT",le="0.1"} 4
+feedd_lag_seconds_bucket{symbol="BTCUSDT",le="+Inf"} 7
+feedd_lag_seconds_count{symbol="BTCUSDT"} 7
+process_cpu_seconds_total 0.5
+"""
+STATUS = {
+    "symbols": {
+        "BTCUSDT": {"streams": {"trade": {"resets": 1}}},
+        "ETHUSDT": {"streams": {"trade": {"resets": 2}}},
+    }
+}
+TRADE = frozenset({("stream", "trade")})
+
+
+def test_numbers_are_the_symbols_and_the_process() -> None:
+    numbers = read_numbers("BTCUSDT", METRICS, STATUS)
+    assert numbers.total("feedd_gaps_total", TRADE) == 3
+    assert numbers.total("feedd_gaps_total") == 5
+    assert numbers.total("feedd_kill_switch") == 1
+    assert numbers.total("feedd_no_such_metric") == 0
+    assert numbers.total("status_resets", TRADE) == 1
+
+
+def test_numbers_of_all_symbols_are_added_up() -> None:
+    numbers = read_numbers(None, METRICS, STATUS)
+    assert numbers.total("feedd_gaps_total", TRADE) == 43
+    assert numbers.total("feedd_kill_switch") == 1
+    assert numbers.total("status_resets") == 3
+
+
+def test_histogram_counts_what_lies_above_a_bound() -> None:
+    numbers = read_numbers("BTCUSDT", METRICS, STATUS)
+    assert numbers.above("feedd_lag_seconds", 0.1) == 3
+    assert numbers.above("feedd_lag_seconds", 0.5) == 3
+    assert numbers.above("feedd_lag_seconds", 0.05) == 7
+
+
+def test_one_metric_of_every_symbol() -> None:
+    assert per_symbol(METRICS, "feedd_gaps_total") == {"BTCUSDT": 5.0, "ETHUSDT": 40.0}
+    assert per_symbol(METRICS, "feedd_gaps") == {}

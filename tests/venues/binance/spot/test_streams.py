@@ -1,0 +1,92 @@
+"""Stream names: what each means on the wire and what it can prove."""
+
+from __future__ import annotations
+
+import pytest
+
+from feedd.venues.binance.spot.stream_names import KLINE_INTERVALS, STREAM_NAMES
+from feedd.venues.binance.spot.streams import Kind, Stream, Subscription, parse_stream
+from tests.venues.binance.spot.frames import STREAMS
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("trade", Kind.TRADE),
+        ("aggTrade", Kind.AGG_TRADE),
+        ("bookTicker", Kind.BOOK_TICKER),
+        ("depth", Kind.DEPTH),
+        ("depth@100ms", Kind.DEPTH),
+        *(
+            (f"depth{levels}{speed}", Kind.PARTIAL_DEPTH)
+            for levels in (5, 10, 20)
+            for speed in ("", "@100ms")
+        ),
+        *((f"kline_{interval}", Kind.KLINE) for interval in KLINE_INTERVALS),
+        ("miniTicker", Kind.MINI_TICKER),
+        ("ticker", Kind.TICKER),
+        *((f"ticker_{window}", Kind.WINDOW_TICKER) for window in ("1h", "4h", "1d")),
+        ("avgPrice", Kind.AVERAGE_PRICE),
+    ],
+)
+def test_name_has_its_kind(name: str, kind: Kind) -> None:
+    assert parse_stream(name) == Stream(name, kind)
+
+
+@pytest.mark.parametrize("name", STREAM_NAMES)
+def test_every_known_name_has_a_kind(name: str) -> None:
+    assert parse_stream(name).name == name
+
+
+def test_every_kind_has_a_stream() -> None:
+    assert {parse_stream(name).kind for name in STREAMS} == set(Kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("trades", "expected a stream of Binance spot, found 'trades'; did you mean trade?"),
+        ("aggtrade", "expected a stream of Binance spot, found 'aggtrade'; did you mean aggTrade?"),
+        ("bookticker", "expected a stream of Binance spot, found 'bookticker'; did you mean bookTicker?"),
+        ("", "expected a stream of Binance spot, found ''"),
+        ("@@@@@", "expected a stream of Binance spot, found '@@@@@'"),
+    ],
+)
+def test_unknown_name_is_refused_with_the_nearest_known_one(name: str, message: str) -> None:
+    with pytest.raises(ValueError) as refusal:
+        parse_stream(name)
+    assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "interval"), [("kline_1s", "1s"), ("kline_1M", "1M"), ("trade", None), ("ticker_1h", None)]
+)
+def test_only_candles_have_an_interval(name: str, interval: str | None) -> None:
+    assert parse_stream(name).interval == interval
+
+
+@pytest.mark.parametrize(
+    ("symbol", "stream", "wire_name", "wire_symbol"),
+    [
+        ("BTCUSDT", "aggTrade", "btcusdt@aggTrade", "BTCUSDT"),
+        ("BTCUSDT", "kline_1M", "btcusdt@kline_1M", "BTCUSDT"),
+        ("BTCUSDT", "depth@100ms", "btcusdt@depth@100ms", "BTCUSDT"),
+        ("BTCUSDT", "depth20@100ms", "btcusdt@depth20@100ms", None),
+        ("这是测试币456", "trade", "这是测试币456@trade", "这是测试币456"),
+    ],
+)
+def test_only_the_symbol_is_in_lower_case_on_the_wire(
+    symbol: str, stream: str, wire_name: str, wire_symbol: str | None
+) -> None:
+    subscription = Subscription(symbol, parse_stream(stream))
+    assert (subscription.wire_name, subscription.wire_symbol) == (wire_name, wire_symbol)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_only_ids_without_holes_count_loss(kind: Kind) -> None:
+    assert kind.counts_loss is (kind in (Kind.TRADE, Kind.AGG_TRADE, Kind.DEPTH))
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_only_trades_can_be_fetched_later(kind: Kind) -> None:
+    assert kind.has_history is (kind in (Kind.TRADE, Kind.AGG_TRADE))
