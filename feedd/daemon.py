@@ -17,26 +17,26 @@ from typing import Any
 import aiohttp
 
 from feedd import __version__, logs
-from feedd.config.change_rule import Verdict
+from feedd.config.change_rule import Decision
 from feedd.config.env_file import kill_switch_in
 from feedd.config.settings import Listen, Resolved, Settings, differences
 from feedd.config.watcher import Configuration, EnvFileWatch
-from feedd.core.daemon_state import Desk
+from feedd.core.daemon_state import DaemonState
 from feedd.core.gate import GateChange
 from feedd.core.latency import WallWatch
-from feedd.core.symbol_state import Lane, Session
+from feedd.core.symbol_state import StreamState, SymbolState
 from feedd.errors import SettingsError
 from feedd.logs import fields
 from feedd.model import Reason, Source
 from feedd.native import is_native
 from feedd.outputs.alertmanager import Pager
-from feedd.outputs.http.server import Web
+from feedd.outputs.http.server import HttpServer
 from feedd.outputs.systemd import Notifier, keep_alive, status_line
-from feedd.outputs.ws.consumer import Attendance
+from feedd.outputs.ws.consumer import ConsumerRegistry
 from feedd.outputs.ws.gate_events import GateEvents
 from feedd.outputs.ws.relay import Relay
 from feedd.sources.live.aiohttp_socket import socket_class
-from feedd.sources.supervisor import Feeds
+from feedd.sources.supervisor import FeedSupervisor
 from feedd.sources.symbol_pipeline import Deliver
 
 log = logging.getLogger(__name__)
@@ -71,11 +71,11 @@ class Daemon:
             deliver_backfill: called for every message that was missed and fetched later.
             settled: called once, when all that stays for long is there.
         """
-        self.desk = Desk(settings, time.monotonic(), time.time())
-        attendance = Attendance(self.desk)
-        self._gate_events = GateEvents(self.desk, attendance)
-        self._relay = Relay(self.desk, attendance)
-        self._web = Web(self.desk, attendance, self._gate_events, self._relay)
+        self.state = DaemonState(settings, time.monotonic(), time.time())
+        registry = ConsumerRegistry(self.state)
+        self._gate_events = GateEvents(self.state, registry)
+        self._relay = Relay(self.state, registry)
+        self._web = HttpServer(self.state, registry, self._gate_events, self._relay)
         self._deliver = self._relay.deliver if deliver is None else _to_both(self._relay.deliver, deliver)
         relayed = self._relay.deliver_backfill
         self._deliver_backfill = relayed if deliver_backfill is None else _to_both(relayed, deliver_backfill)
@@ -84,7 +84,7 @@ class Daemon:
         if configuration is not None and configuration.path is not None:
             self._watch = EnvFileWatch(configuration, configuration.path, env_file)
         self._notifier = Notifier.from_environ(os.environ)
-        self._feeds: Feeds | None = None
+        self._supervisor: FeedSupervisor | None = None
         self._pager: Pager | None = None
         self._listening: asyncio.Future[Listen] | None = None
 
@@ -92,9 +92,9 @@ class Daemon:
         """Run until `stop` is set. Raises OSError where the address can't be listened on."""
         async with self._listen(), _http_client() as http, asyncio.TaskGroup() as tasks:
             self._log_start()
-            self._pager = Pager(http, self.desk, self.desk.pager)
-            self._feeds = Feeds(
-                self.desk,
+            self._pager = Pager(http, self.state, self.state.pager)
+            self._supervisor = FeedSupervisor(
+                self.state,
                 http,
                 tasks,
                 self._deliver,
@@ -102,16 +102,16 @@ class Daemon:
                 deliver_backfill=self._deliver_backfill,
                 in_use=self._relay.is_heard,
             )
-            await self._feeds.follow(self.desk.settings)
+            await self._supervisor.apply_settings(self.state.settings)
             running = [
-                tasks.create_task(work, name=name) for name, work in self._work(self._feeds, self._pager)
+                tasks.create_task(work, name=name) for name, work in self._work(self._supervisor, self._pager)
             ]
-            self._notifier.ready(status_line(self.desk))
+            self._notifier.ready(status_line(self.state))
             await stop.wait()
             log.info("stopping")
             self._notifier.stopping()
             self._pager = None  # what ends now was asked for: nobody is to be woken for it
-            await self._feeds.stop()
+            await self._supervisor.stop()
             for task in running:
                 task.cancel()
 
@@ -119,14 +119,14 @@ class Daemon:
         """Have the env-file read now, and latched halts let go: what an operator asks for by SIGHUP."""
         self._notifier.reloading()
         if self._watch is not None:
-            self._watch.ask()
+            self._watch.force()
         else:
             log.warning("there is no env-file to read; it was not given at the start")
-            self.desk.last_reload_successful = self._web.reload()
+            self.state.last_reload_successful = self._web.reload()
             self._rearm()
-            if self._feeds is not None:
-                self._feeds.tell()
-            self._notifier.ready(status_line(self.desk))
+            if self._supervisor is not None:
+                self._supervisor.emit_changes()
+            self._notifier.ready(status_line(self.state))
 
     async def listening(self) -> Listen:
         """Wait until the HTTP side answers; returns its address."""
@@ -139,7 +139,7 @@ class Daemon:
 
     @asynccontextmanager
     async def _listen(self) -> AsyncIterator[None]:
-        address = await self._web.start(self.desk.settings.listen)
+        address = await self._web.start(self.state.settings.listen)
         self._address().set_result(address)
         log.info("listening", extra=fields(url=f"{self._web.scheme}://{address}"))
         try:
@@ -148,35 +148,35 @@ class Daemon:
             await self._web.stop()
             log.info("stopped")
 
-    def _work(self, feeds: Feeds, pager: Pager) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+    def _work(self, supervisor: FeedSupervisor, pager: Pager) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         """Return what the daemon does all the time, each with a name."""
         work = [
-            ("supervisor", self._supervise(feeds)),
+            ("supervisor", self._supervise(supervisor)),
             ("loop lag", self._measure_loop_lag()),
             ("gate heartbeat", self._gate_events.run()),
-            ("rhythm", feeds.keep_looking()),
+            ("rhythm", supervisor.watch_for_mute_streams()),
             ("pager", pager.run()),
-            ("backfill", feeds.backfill.run()),
+            ("backfill", supervisor.backfill.run()),
             (
                 "systemd",
-                keep_alive(self._notifier, lambda: self.desk.progress_at, lambda: status_line(self.desk)),
+                keep_alive(self._notifier, lambda: self.state.progress_at, lambda: status_line(self.state)),
             ),
         ]
         if self._watch is not None:
-            work.append(("env-file", self._follow_env_file(self._watch, feeds)))
+            work.append(("env-file", self._follow_env_file(self._watch, supervisor)))
         return work
 
-    async def _supervise(self, feeds: Feeds) -> None:
+    async def _supervise(self, supervisor: FeedSupervisor) -> None:
         wall_watch = WallWatch(time.monotonic(), time.time())
         while True:
-            self.desk.progress_at = time.monotonic()
+            self.state.progress_at = time.monotonic()
             step = wall_watch.step(time.monotonic(), time.time())
             if step:
                 log.warning(
                     "the host's clock was set; times told to others move with it, no gate does",
                     extra=fields(by_seconds=f"{step:+.3f}"),
                 )
-                feeds.doubt_clock()
+                supervisor.doubt_clock()
             if self._settled is not None and self._has_begun():
                 self._settled()
                 self._settled = None
@@ -184,62 +184,64 @@ class Daemon:
 
     def _has_begun(self) -> bool:
         """Tell whether every symbol has had a message, or has been waited for long enough."""
-        if time.monotonic() - self.desk.started_at >= SETTLED_SECONDS:
+        if time.monotonic() - self.state.started_at >= SETTLED_SECONDS:
             return True
-        return not any(Reason.STARTING in session.gate.active for session in self.desk.sessions.values())
+        return not any(
+            Reason.STARTING in symbol_state.gate.active for symbol_state in self.state.symbols.values()
+        )
 
     async def _measure_loop_lag(self) -> None:
         while True:
             due = time.monotonic() + LOOP_LAG_SECONDS
             await asyncio.sleep(LOOP_LAG_SECONDS)
-            self.desk.event_loop_lag.observe(time.monotonic() - due)
+            self.state.event_loop_lag.observe(time.monotonic() - due)
 
-    async def _follow_env_file(self, watch: EnvFileWatch, feeds: Feeds) -> None:
-        async for verdict, was_asked in watch.verdicts():
-            self._act_on_flags(verdict, watch, feeds)
-            web_config = self.desk.settings.web_config
-            if verdict.apply is not None:
-                await self._reload(verdict.apply, watch, feeds)
+    async def _follow_env_file(self, watch: EnvFileWatch, supervisor: FeedSupervisor) -> None:
+        async for decision, was_asked in watch.decisions():
+            self._act_on_flags(decision, watch, supervisor)
+            web_config = self.state.settings.web_config
+            if decision.apply is not None:
+                await self._reload(decision.apply, watch, supervisor)
             # Certificates are renewed under the same name, so that a reload reads them in any case.
-            if (was_asked or web_config != self.desk.settings.web_config) and not self._web.reload():
-                self.desk.last_reload_successful = False
+            if (was_asked or web_config != self.state.settings.web_config) and not self._web.reload():
+                self.state.last_reload_successful = False
             if was_asked:
                 self._rearm()
-                feeds.tell()
-                self._notifier.ready(status_line(self.desk))
+                supervisor.emit_changes()
+                self._notifier.ready(status_line(self.state))
 
-    def _act_on_flags(self, verdict: Verdict, watch: EnvFileWatch, feeds: Feeds) -> None:
+    def _act_on_flags(self, decision: Decision, watch: EnvFileWatch, supervisor: FeedSupervisor) -> None:
         now = time.monotonic()
-        if verdict.halt and not self.desk.kill_switch:
+        if decision.halt and not self.state.kill_switch:
             log.warning("the kill switch stands in the env-file: trading is halted in every symbol")
-            self.desk.set_kill_switch(True, now)
-        if verdict.unreadable != self.desk.flags_unreadable:
-            if verdict.unreadable:
+            self.state.set_kill_switch(True, now)
+        if decision.unreadable != self.state.flags_unreadable:
+            if decision.unreadable:
                 log.error(
                     "the env-file can't be read: trading is halted in every symbol",
                     extra=fields(path=watch.path),
                 )
             else:
                 log.info("the env-file can be read again", extra=fields(path=watch.path))
-            self.desk.set_flags_unreadable(verdict.unreadable, now)
-        feeds.tell()
+            self.state.set_flags_unreadable(decision.unreadable, now)
+        supervisor.emit_changes()
 
-    async def _reload(self, raw: bytes, watch: EnvFileWatch, feeds: Feeds) -> None:
+    async def _reload(self, raw: bytes, watch: EnvFileWatch, supervisor: FeedSupervisor) -> None:
         """Use a content of the env-file; of one with mistakes only a kill switch counts."""
         try:
             resolved = watch.resolve(raw)
         except SettingsError as error:
-            self.desk.last_reload_successful = False
+            self.state.last_reload_successful = False
             for problem in error.problems:
                 log.error("the env-file is wrong; the last good settings stay", extra=fields(problem=problem))
-            self._act_on_flags(Verdict(halt=kill_switch_in(raw)), watch, feeds)
+            self._act_on_flags(Decision(halt=kill_switch_in(raw)), watch, supervisor)
             return
-        await self._use(resolved, feeds)
-        self.desk.last_reload_successful = True
-        self.desk.last_reload_success_at = time.monotonic()
+        await self._use(resolved, supervisor)
+        self.state.last_reload_successful = True
+        self.state.last_reload_success_at = time.monotonic()
 
-    async def _use(self, resolved: Resolved, feeds: Feeds) -> None:
-        old, new = self.desk.settings, resolved.settings
+    async def _use(self, resolved: Resolved, supervisor: FeedSupervisor) -> None:
+        old, new = self.state.settings, resolved.settings
         changes = differences(old, new)
         for change in changes:
             if change.is_live:
@@ -252,7 +254,7 @@ class Daemon:
         log_findings(resolved)
         if (old.log_level, old.log_format) != (new.log_level, new.log_format):
             logs.set_up(new.log_level, new.log_format)
-        await feeds.follow(new)
+        await supervisor.apply_settings(new)
         if old.realtime != new.realtime:
             self._log_source()
         self._relay.settings_changed()
@@ -261,38 +263,38 @@ class Daemon:
         log.info("env-file read", extra=fields(changes=len(changes)))
 
     def _rearm(self) -> None:
-        for symbol, reasons in self.desk.rearm(time.monotonic()).items():
+        for symbol, reasons in self.state.rearm(time.monotonic()).items():
             log.warning(
                 "a latched halt can't be lifted while its causes last",
                 extra=fields(symbol=symbol, reasons=reasons),
             )
 
-    def _announce(self, session: Session, change: GateChange) -> None:
+    def _announce(self, symbol_state: SymbolState, change: GateChange) -> None:
         """Tell of a change at a gate: the log, the listeners, and the clock if latency is in doubt."""
         log.log(
             logging.WARNING if change.added else logging.INFO,
             "trading halted" if change.halted else "trading open",
             extra=fields(
-                symbol=session.symbol,
+                symbol=symbol_state.symbol,
                 reasons=change.reasons or "none",
                 added=change.added or "none",
                 removed=change.removed or "none",
             ),
         )
-        self._gate_events.gate_changed(session, change)
-        self._relay.gate_changed(session, change)
+        self._gate_events.gate_changed(symbol_state, change)
+        self._relay.gate_changed(symbol_state, change)
         if self._pager is not None:
-            self._pager.gate_changed(session, change)
-        if Reason.LATENCY in change.added and self._feeds is not None:
-            self._feeds.doubt_clock()
+            self._pager.gate_changed(symbol_state, change)
+        if Reason.LATENCY in change.added and self._supervisor is not None:
+            self._supervisor.doubt_clock()
 
     def _log_start(self) -> None:
-        settings = self.desk.settings
+        settings = self.state.settings
         log.info(
             "started",
             extra=fields(
                 version=__version__,
-                source=self.desk.source,
+                source=self.state.source,
                 venue=settings.venue,
                 symbols=settings.symbols,
                 streams=settings.streams,
@@ -302,7 +304,7 @@ class Daemon:
         self._log_source()
 
     def _log_source(self) -> None:
-        if self.desk.source is Source.REALTIME:
+        if self.state.source is Source.REALTIME:
             log.info("source is REALTIME: live market data")
         else:
             log.warning(
@@ -317,9 +319,9 @@ def log_findings(resolved: Resolved) -> None:
 
 
 def _to_both(one: Deliver, other: Deliver) -> Deliver:
-    def deliver(lane: Lane, raw: bytes) -> None:
-        one(lane, raw)
-        other(lane, raw)
+    def deliver(stream_state: StreamState, raw: bytes) -> None:
+        one(stream_state, raw)
+        other(stream_state, raw)
 
     return deliver
 

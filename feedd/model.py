@@ -31,7 +31,7 @@ class Reason(StrEnum):
     INTERNAL = "internal"
 
 
-class Standing(StrEnum):
+class FeedHealth(StrEnum):
     """How a symbol's feed stands, in one word."""
 
     LIVE = "live"

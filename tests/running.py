@@ -15,7 +15,7 @@ import orjson
 
 from feedd.config.settings import Settings, resolve
 from feedd.config.watcher import Configuration
-from feedd.core.symbol_state import Session
+from feedd.core.symbol_state import SymbolState
 from feedd.daemon import Daemon
 from feedd.exchange import Exchange
 from feedd.sources.symbol_pipeline import Deliver
@@ -129,8 +129,8 @@ class Running:
     url: str
     http: aiohttp.ClientSession
 
-    def session(self, symbol: str = SYMBOLS[0]) -> Session:
-        return self.daemon.desk.sessions[symbol]
+    def symbol_state(self, symbol: str = SYMBOLS[0]) -> SymbolState:
+        return self.daemon.state.symbols[symbol]
 
     async def get(self, path: str, **headers: str) -> tuple[int, str]:
         async with self.http.get(self.url + path, headers=headers) as response:
@@ -160,9 +160,9 @@ class Running:
 
     async def until_open(self, *symbols: str, timeout: float = 10.0) -> None:
         """Wait until the gates of these symbols (all of them if none is named) are open."""
-        names = symbols or tuple(self.daemon.desk.sessions)
+        names = symbols or tuple(self.daemon.state.symbols)
         await self.until(
-            lambda running: not any(running.session(name).gate.halted for name in names), timeout
+            lambda running: not any(running.symbol_state(name).gate.halted for name in names), timeout
         )
 
     async def until_counting(self, timeout: float = 10.0) -> None:
@@ -171,9 +171,13 @@ class Running:
         A gate opens with the first message, and that may be a stream's which numbers nothing.
         """
         await self.until_open(timeout=timeout)
-        lanes = [lane for session in self.daemon.desk.sessions.values() for lane in session.lanes.values()]
-        counting = [lane for lane in lanes if lane.stream.kind.counts_loss]
-        await self.until(lambda _: all(lane.messages for lane in counting), timeout)
+        stream_states = [
+            stream_state
+            for symbol_state in self.daemon.state.symbols.values()
+            for stream_state in symbol_state.streams.values()
+        ]
+        counting = [stream_state for stream_state in stream_states if stream_state.stream.kind.counts_loss]
+        await self.until(lambda _: all(stream_state.messages for stream_state in counting), timeout)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import pytest
 from feedd import daemon as daemon_module
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Reason, Source
-from feedd.sources import rest
+from feedd.sources.rest import pollers as rest
 from tests.running import LATENCY_LIMIT, SYMBOLS, EnvFile, Running, running, running_on, settings_for
 
 HIT, OTHER = SYMBOLS
@@ -24,7 +24,7 @@ BARS = "timestamp,open,high,low,close,volume\n" + "".join(
 
 
 def reasons(feedd: Running, symbol: str = HIT) -> tuple[Reason, ...]:
-    return feedd.session(symbol).gate.reasons
+    return feedd.symbol_state(symbol).gate.reasons
 
 
 @pytest.mark.parametrize("save", ["set", "replace"])
@@ -39,7 +39,7 @@ async def test_kill_switch_in_the_file_halts_and_its_end_reopens(tmp_path: Path,
             )
             getattr(env_file, save)(FLAG_TRADING_HALTED="0")
             await feedd.until_open()
-            assert feedd.session(HIT).counts.connects == 1
+            assert feedd.symbol_state(HIT).counts.connects == 1
 
 
 async def test_kill_switch_closes_the_gate_within_50_ms_of_the_save(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ async def test_kill_switch_closes_the_gate_within_50_ms_of_the_save(tmp_path: Pa
                     delays.append(halted.at - saved_at)
                     save(FLAG_TRADING_HALTED="0")
                     feedd.daemon.reload()
-                    await feedd.until(lambda feedd: not feedd.daemon.desk.kill_switch)
+                    await feedd.until(lambda feedd: not feedd.daemon.state.kill_switch)
                     await feedd.until_open()
             assert sorted(delays)[197] < 0.05, sorted(delays)[-5:]
 
@@ -95,12 +95,12 @@ async def test_unreadable_file_halts_after_a_second_and_reopens_when_it_is_back(
                     env_file.path.mkdir()
             await feedd.until(lambda _: reasons(feedd) == (Reason.FLAGS_UNREADABLE,))
             assert 0.9 < time.monotonic() - began < 1.6
-            assert feedd.daemon.desk.flags_unreadable
+            assert feedd.daemon.state.flags_unreadable
             if env_file.path.is_dir():
                 env_file.path.rmdir()
             env_file.save()
             await feedd.until_open()
-            assert feedd.session(HIT).counts.connects == 1
+            assert feedd.symbol_state(HIT).counts.connects == 1
 
 
 async def test_bad_file_keeps_the_last_good_settings_and_says_where_it_is_wrong(
@@ -110,10 +110,10 @@ async def test_bad_file_keeps_the_last_good_settings_and_says_where_it_is_wrong(
         env_file = EnvFile(tmp_path, exchange)
         async with running_on(env_file.path) as feedd:
             await feedd.until_open()
-            good = feedd.daemon.desk.settings
+            good = feedd.daemon.state.settings
             env_file.set(FEEDD_LATENCY_LIMIT_SECONDS="soon")
-            await feedd.until(lambda _: not feedd.daemon.desk.last_reload_successful)
-            assert feedd.daemon.desk.settings == good
+            await feedd.until(lambda _: not feedd.daemon.state.last_reload_successful)
+            assert feedd.daemon.state.settings == good
             _, metrics = await feedd.get("/metrics")
             assert "feedd_config_last_reload_successful 0\n" in metrics
             problems = [str(getattr(record, "fields", {}).get("problem")) for record in caplog.records]
@@ -124,8 +124,8 @@ async def test_bad_file_keeps_the_last_good_settings_and_says_where_it_is_wrong(
             await feedd.until(lambda _: reasons(feedd) == (Reason.KILL_SWITCH,))
             env_file.set(FEEDD_LATENCY_LIMIT_SECONDS="2", FLAG_TRADING_HALTED="0")
             await feedd.until_open()
-            assert feedd.daemon.desk.last_reload_successful
-            assert feedd.daemon.desk.settings.latency_limit_seconds == 2.0
+            assert feedd.daemon.state.last_reload_successful
+            assert feedd.daemon.state.settings.latency_limit_seconds == 2.0
 
 
 async def test_symbols_come_and_go_without_touching_the_others(tmp_path: Path) -> None:
@@ -134,10 +134,10 @@ async def test_symbols_come_and_go_without_touching_the_others(tmp_path: Path) -
         async with running_on(env_file.path) as feedd, feedd.listening() as listener:
             await feedd.until_open()
             env_file.set(FEEDD_SYMBOLS=f"{OTHER},SOLUSDT")
-            await feedd.until(lambda _: "SOLUSDT" in feedd.daemon.desk.sessions)
+            await feedd.until(lambda _: "SOLUSDT" in feedd.daemon.state.symbols)
             await feedd.until_open()
-            assert set(feedd.daemon.desk.sessions) == {OTHER, "SOLUSDT"}
-            assert feedd.session(OTHER).counts.connects == 1
+            assert set(feedd.daemon.state.symbols) == {OTHER, "SOLUSDT"}
+            assert feedd.symbol_state(OTHER).counts.connects == 1
             assert exchange.seen.connects_by_symbol[OTHER] == 1
             await exchange.wait_disconnected(HIT)
             assert exchange.seen.close_codes[1001] == 1
@@ -158,8 +158,8 @@ async def test_threshold_moves_without_a_new_connection(tmp_path: Path) -> None:
             exchange.set_fault("mute", symbol=HIT)
             env_file.set(FEEDD_STALE_AFTER_SECONDS="0.7")
             await feedd.until(lambda _: reasons(feedd) == (Reason.STALE,), timeout=3.0)
-            assert not any(feedd.session(HIT).counts.disconnects.values())
-            assert feedd.session(OTHER).counts.connects == 1
+            assert not any(feedd.symbol_state(HIT).counts.disconnects.values())
+            assert feedd.symbol_state(OTHER).counts.connects == 1
 
 
 async def test_new_streams_reconnect_and_the_old_counts_stay(tmp_path: Path) -> None:
@@ -168,12 +168,12 @@ async def test_new_streams_reconnect_and_the_old_counts_stay(tmp_path: Path) -> 
         async with running_on(env_file.path) as feedd:
             await feedd.until_open()
             env_file.set(FEEDD_STREAMS="trade,aggTrade,kline_1s")
-            await feedd.until(lambda _: feedd.session(HIT).counts.connects == 2)
+            await feedd.until(lambda _: feedd.symbol_state(HIT).counts.connects == 2)
             await feedd.until_open()
-            lanes = feedd.session(HIT).lanes
-            await feedd.until(lambda _: lanes["btcusdt@aggTrade"].messages > 0)
-            assert lanes["btcusdt@bookTicker"].messages > 0
-            assert sum(feedd.session(HIT).gate.halts.values()) == 0, (
+            stream_states = feedd.symbol_state(HIT).streams
+            await feedd.until(lambda _: stream_states["btcusdt@aggTrade"].messages > 0)
+            assert stream_states["btcusdt@bookTicker"].messages > 0
+            assert sum(feedd.symbol_state(HIT).gate.halts.values()) == 0, (
                 "what an operator asked for is no trouble"
             )
             _, metrics = await feedd.get("/metrics")
@@ -209,7 +209,7 @@ async def test_source_switches_to_static_data_and_back(
             await feedd.until_open()
             before = len(static.heard)
             env_file.set(FLAG_REALTIME="0")
-            await feedd.until(lambda _: feedd.daemon.desk.source is Source.STATIC)
+            await feedd.until(lambda _: feedd.daemon.state.source is Source.STATIC)
             await feedd.until_open()
             assert exchange.open_connections() == 0
             assert exchange.seen.close_codes[1001] == len(SYMBOLS)
@@ -218,16 +218,16 @@ async def test_source_switches_to_static_data_and_back(
             assert (status, answer["source"], answer["reasons"]) == (503, "static", ["static_source"])
             assert (await feedd.get_json("/gate?allow=static"))[0] == 200
             assert live.heard[-1].event.get("halted") is not False
-            assert feedd.session(HIT).lanes["btcusdt@kline_1m"].messages == 1
+            assert feedd.symbol_state(HIT).streams["btcusdt@kline_1m"].messages == 1
             _, metrics = await feedd.get("/metrics")
             assert 'feedd_source_active{source="static"} 1\n' in metrics
 
-            latencies = sum(feedd.session(HIT).total_latency.counts)
+            latencies = sum(feedd.symbol_state(HIT).total_latency.counts)
             env_file.set(FLAG_REALTIME="1")
-            await feedd.until(lambda _: feedd.daemon.desk.source is Source.REALTIME)
+            await feedd.until(lambda _: feedd.daemon.state.source is Source.REALTIME)
             await feedd.until_open()
             assert (await feedd.get_json("/gate"))[0] == 200
-            assert sum(feedd.session(HIT).total_latency.counts) > latencies
+            assert sum(feedd.symbol_state(HIT).total_latency.counts) > latencies
     said = [record.message for record in caplog.records if record.message.startswith("source is")]
     assert [text.split(":")[0] for text in said] == [
         "source is REALTIME",
@@ -263,7 +263,7 @@ async def test_environment_s_kill_switch_holds_whatever_the_file_says(tmp_path: 
         async with running_on(env_file.path, FLAG_TRADING_HALTED="1") as feedd:
             await feedd.until(lambda _: reasons(feedd) == (Reason.KILL_SWITCH,))
             env_file.set(FEEDD_LATENCY_LIMIT_SECONDS="3")
-            await feedd.until(lambda _: feedd.daemon.desk.settings.latency_limit_seconds == 3.0)
+            await feedd.until(lambda _: feedd.daemon.state.settings.latency_limit_seconds == 3.0)
             assert reasons(feedd) == (Reason.KILL_SWITCH,)
 
 
@@ -294,7 +294,7 @@ async def test_jump_of_the_hosts_clock_halts_and_blinds_nothing(
         if not is_measured:
             exchange.set_fault("rest_http", status=503)
         async with running(settings_for(exchange)) as feedd, feedd.listening() as listener:
-            session, clock = feedd.session(), feedd.daemon.desk.clock
+            symbol_state, clock = feedd.symbol_state(), feedd.daemon.state.clock
             await feedd.until_open()
             await feedd.until(lambda _: (clock.synced_at is not None) is is_measured)
             heard = len(listener.heard)
@@ -303,7 +303,7 @@ async def test_jump_of_the_hosts_clock_halts_and_blinds_nothing(
                 page = (await feedd.get("/metrics"))[1]
                 assert metric(page, "feedd_clock_offset_seconds") == pytest.approx(-ahead, abs=0.05)
             assert listener.gates(HIT, since=heard) == []
-            assert (session.counts.negative_latency, session.counts.connects) == (0, 1)
+            assert (symbol_state.counts.negative_latency, symbol_state.counts.connects) == (0, 1)
             ahead = -7.0
             exchange.set_fault("delay", symbol=HIT, ms=LATENCY_LIMIT * 2000)
             await feedd.until(lambda _: reasons(feedd) == (Reason.LATENCY,))
@@ -311,7 +311,7 @@ async def test_jump_of_the_hosts_clock_halts_and_blinds_nothing(
 
 async def jumped(feedd: Running, caplog: pytest.LogCaptureFixture, is_measured: bool) -> None:
     """Wait until the jump was noticed, and what it could have harmed has gone on."""
-    latencies, clock = feedd.session().exchange_latency, feedd.daemon.desk.clock
+    latencies, clock = feedd.symbol_state().exchange_latency, feedd.daemon.state.clock
     noticed, observed, synced_at = caplog.messages.count(CLOCK_SET), sum(latencies.counts), clock.synced_at
     await feedd.until(lambda _: caplog.messages.count(CLOCK_SET) == noticed + 1)
     await feedd.until(lambda _: sum(latencies.counts) > observed + 20)

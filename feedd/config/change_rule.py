@@ -19,7 +19,7 @@ UNREADABLE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Decision:
     """What to do now."""
 
     halt: bool = False
@@ -31,7 +31,7 @@ class Verdict:
 
 
 @dataclass(slots=True)
-class FlagFile:
+class ChangeRule:
     """What was seen of the env-file. All times are monotonic seconds."""
 
     applied: bytes
@@ -45,28 +45,28 @@ class FlagFile:
     def __post_init__(self) -> None:
         self._seen = self.applied
 
-    def look(self, raw: bytes | None, now: float) -> Verdict:
+    def observe(self, raw: bytes | None, now: float) -> Decision:
         """Judge what the file holds now; None where it could not be read at all."""
         if raw is None or not is_legible(raw):
-            return self._look_at_nothing(raw, now)
+            return self._observe_unreadable(raw, now)
         if raw != self._seen or self._unreadable_since is not None:
             self._seen = raw
             self._changed_at = now
             self._unreadable_since = None
         if not self._is_news:
-            return Verdict()
+            return Decision()
         if now >= self._changed_at + STILL_SECONDS:
             return self._use(raw)
-        return Verdict(halt=self._halts(raw))
+        return Decision(halt=self._halts(raw))
 
-    def reread(self, raw: bytes | None, now: float) -> Verdict:
+    def force(self, raw: bytes | None, now: float) -> Decision:
         """Judge the file when an operator asks for it: at once, and also where nothing has changed."""
         if raw is None or not is_legible(raw):
-            return self._look_at_nothing(raw, now)
+            return self._observe_unreadable(raw, now)
         self._unreadable_since = None
         return self._use(raw)
 
-    def next_look(self, now: float) -> float | None:
+    def next_due(self, now: float) -> float | None:
         """Return in how many seconds time alone may change the verdict; None while it can't."""
         if self._unreadable_since is not None:
             due = self._unreadable_since + UNREADABLE_SECONDS
@@ -80,20 +80,20 @@ class FlagFile:
     def _is_news(self) -> bool:
         return self._has_halted or self._seen != self.applied
 
-    def _use(self, raw: bytes) -> Verdict:
+    def _use(self, raw: bytes) -> Decision:
         self.applied = self._seen = raw
         self._has_halted = False
-        return Verdict(apply=raw)
+        return Decision(apply=raw)
 
     def _halts(self, raw: bytes) -> bool:
         halts = kill_switch_in(raw, half_saved=True)
         self._has_halted |= halts
         return halts
 
-    def _look_at_nothing(self, raw: bytes | None, now: float) -> Verdict:
+    def _observe_unreadable(self, raw: bytes | None, now: float) -> Decision:
         if self._unreadable_since is None:
             self._unreadable_since = now
-        return Verdict(
+        return Decision(
             halt=raw is not None and self._halts(raw),
             unreadable=now >= self._unreadable_since + UNREADABLE_SECONDS,
         )

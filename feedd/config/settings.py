@@ -31,7 +31,6 @@ from feedd.config.keys import (
 from feedd.errors import Problem, SettingsError
 
 __all__ = [
-    "Change",
     "Conflict",
     "Listen",
     "LogFormat",
@@ -39,6 +38,7 @@ __all__ = [
     "Resolved",
     "ResumePolicy",
     "RotateWindow",
+    "SettingChange",
     "Settings",
     "Venue",
     "describe",
@@ -396,7 +396,7 @@ def describe(resolved: Resolved) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SettingChange:
     """A key whose value is not what it was. An unset value is empty."""
 
     key: str
@@ -409,12 +409,12 @@ class Change:
         return f"{self.key}: {self.old!r} -> {self.new!r}"
 
 
-def differences(old: Settings, new: Settings) -> tuple[Change, ...]:
+def differences(old: Settings, new: Settings) -> tuple[SettingChange, ...]:
     """Return what changes from `old` to `new`, key by key."""
     before, after = _texts(old), _texts(new)
     names = (*after, *(name for name in before if name not in after))
     return tuple(
-        Change(name, before.get(name, ""), after.get(name, ""), _is_live(name))
+        SettingChange(name, before.get(name, ""), after.get(name, ""), _is_live(name))
         for name in names
         if before.get(name) != after.get(name)
     )

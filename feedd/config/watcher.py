@@ -15,14 +15,14 @@ from pathlib import Path
 
 from asyncinotify import Inotify, Mask
 
-from feedd.config.change_rule import FlagFile, Verdict
+from feedd.config.change_rule import ChangeRule, Decision
 from feedd.config.env_file import parse_env_file
 from feedd.config.settings import Resolved, read_env_file, resolve
 from feedd.logs import fields
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 _NEWS = (
     Mask.CLOSE_WRITE | Mask.MODIFY | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.CREATE | Mask.DELETE | Mask.ATTRIB
 )
@@ -60,7 +60,7 @@ class EnvFileWatch:
         """Watch the configuration's file at `path`, whose content `raw` is in use."""
         self.path = path
         self._configuration = configuration
-        self._file = FlagFile(raw)
+        self._rule = ChangeRule(raw)
         self._monotonic = monotonic
         self._wake = asyncio.Event()
         self._is_asked = False
@@ -69,12 +69,12 @@ class EnvFileWatch:
         """Resolve the settings with that content of the file. Raises SettingsError."""
         return self._configuration.resolve(raw)
 
-    def ask(self) -> None:
+    def force(self) -> None:
         """Have the file read now, whether or not it has changed."""
         self._is_asked = True
         self._wake.set()
 
-    async def verdicts(self) -> AsyncIterator[tuple[Verdict, bool]]:
+    async def decisions(self) -> AsyncIterator[tuple[Decision, bool]]:
         """Yield what to do, for ever, and whether it was asked for."""
         watching = asyncio.create_task(self._watch_folder())
         try:
@@ -82,16 +82,16 @@ class EnvFileWatch:
                 await self._pause()
                 raw = await asyncio.to_thread(self._read)
                 asked, self._is_asked = self._is_asked, False
-                look = self._file.reread if asked else self._file.look
-                yield look(raw, self._monotonic()), asked
+                judge = self._rule.force if asked else self._rule.observe
+                yield judge(raw, self._monotonic()), asked
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
 
     async def _pause(self) -> None:
-        due = self._file.next_look(self._monotonic())
+        due = self._rule.next_due(self._monotonic())
         try:
-            async with asyncio.timeout(LOOK_SECONDS if due is None else min(due, LOOK_SECONDS)):
+            async with asyncio.timeout(POLL_SECONDS if due is None else min(due, POLL_SECONDS)):
                 await self._wake.wait()
         except TimeoutError:
             pass

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from feedd.core.connection_set import Link
-from feedd.core.symbol_state import Lane
+from feedd.core.connection_set import ConnectionRecord
+from feedd.core.symbol_state import StreamState
 from feedd.venues.binance.spot.payloads import Frame, Payload
 
 HOLD_SECONDS: Final = 0.25
@@ -23,14 +23,14 @@ BEHIND_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldMessage:
     """A message that waits for those before it."""
 
-    lane: Lane
+    stream_state: StreamState
     frame: Frame[Payload]
     raw: bytes
     read_at: float
-    link: Link
+    record: ConnectionRecord
     position: int
 
 
@@ -38,93 +38,93 @@ class Held:
 class _Merge:
     """One stream, as two connections bring it."""
 
-    held: list[Held] = field(default_factory=list)
+    held: list[HeldMessage] = field(default_factory=list)
     """In the stream's order."""
-    reached: dict[Link, int] = field(default_factory=dict)
+    reached: dict[ConnectionRecord, int] = field(default_factory=dict)
     """How far each connection has come."""
-    joining: set[Link] = field(default_factory=set)
+    joining: set[ConnectionRecord] = field(default_factory=set)
     """Connections whose first message has not gone on yet."""
     behind_since: float | None = None
     """Since when no connection brings anything but what seems to have been seen before."""
 
 
-class Arbiter:
+class Arbitrator:
     """Decides what may go on now while two connections deliver the same streams."""
 
-    def __init__(self, lanes: Iterable[Lane]) -> None:
-        self._lanes = {lane.wire_name: lane for lane in lanes}
-        self._merges = {name: _Merge() for name in self._lanes}
+    def __init__(self, stream_states: Iterable[StreamState]) -> None:
+        self._stream_states = {stream_state.wire_name: stream_state for stream_state in stream_states}
+        self._merges = {name: _Merge() for name in self._stream_states}
         self._waiting: dict[str, _Merge] = {}
         """Those that hold something back."""
-        self._links: list[Link] = []
+        self._connection_set: list[ConnectionRecord] = []
 
-    def opened(self, link: Link) -> None:
+    def opened(self, record: ConnectionRecord) -> None:
         """Another connection delivers from now on; from the second on, messages must pass through here."""
-        self._links.append(link)
-        if len(self._links) == 1:
+        self._connection_set.append(record)
+        if len(self._connection_set) == 1:
             self.settled()
             return
-        for lane, merge in zip(self._lanes.values(), self._merges.values(), strict=True):
-            lane.sequence.overlapping = True
-            merge.joining = {link} | {held.link for held in merge.held}
+        for stream_state, merge in zip(self._stream_states.values(), self._merges.values(), strict=True):
+            stream_state.sequence.overlapping = True
+            merge.joining = {record} | {held.record for held in merge.held}
             merge.behind_since = None
-            if lane.sequence.newest is not None:
+            if stream_state.sequence.newest is not None:
                 # Alone until now, the other one has brought all that there was.
-                merge.reached[self._links[0]] = lane.sequence.newest
+                merge.reached[self._connection_set[0]] = stream_state.sequence.newest
 
-    def closed(self, link: Link) -> None:
+    def closed(self, record: ConnectionRecord) -> None:
         """A connection has ended: nothing that only it could bring is waited for."""
-        self._links.remove(link)
+        self._connection_set.remove(record)
         for merge in self._merges.values():
-            merge.reached.pop(link, None)
-            merge.joining &= {held.link for held in merge.held} | {*self._links}
-        if not self._links:
+            merge.reached.pop(record, None)
+            merge.joining &= {held.record for held in merge.held} | {*self._connection_set}
+        if not self._connection_set:
             self.settled()
 
     def settled(self) -> None:
         """Only one connection delivers, and has brought the last of what had been seen before."""
-        if len(self._links) < 2:
-            for lane in self._lanes.values():
-                lane.sequence.overlapping = False
+        if len(self._connection_set) < 2:
+            for stream_state in self._stream_states.values():
+                stream_state.sequence.overlapping = False
 
     @property
     def is_caught_up(self) -> bool:
         """Nothing is held back."""
         return not self._waiting
 
-    def may_pass(self, link: Link, frame: Frame[Payload], raw: bytes, now: float) -> bool:
+    def may_pass(self, record: ConnectionRecord, frame: Frame[Payload], raw: bytes, now: float) -> bool:
         """Tell whether a message read at `now` goes on at once; if not, it is held, and comes by `ready`."""
-        lane, merge = self._lanes[frame.stream], self._merges[frame.stream]
-        held = Held(lane, frame, raw, now, link, lane.sequence.position(frame.data))
-        merge.reached[link] = held.position
+        stream_state, merge = self._stream_states[frame.stream], self._merges[frame.stream]
+        held = HeldMessage(stream_state, frame, raw, now, record, stream_state.sequence.position(frame.data))
+        merge.reached[record] = held.position
         is_next = not merge.held or held.position < merge.held[0].position
         if is_next and not self._waits(merge, held, now):
-            merge.joining.discard(link)
+            merge.joining.discard(record)
             return True
         insort(merge.held, held, key=_position)
         self._waiting[frame.stream] = merge
         return False
 
-    def ready(self, now: float) -> Held | None:
+    def ready(self, now: float) -> HeldMessage | None:
         """Return the next message that may go on now, to be asked again once it has."""
         for name, merge in self._waiting.items():
             first = merge.held[0]
             if len(merge.held) > HELD_MAX or not self._waits(merge, first, now):
                 del merge.held[0]
-                merge.joining.discard(first.link)
+                merge.joining.discard(first.record)
                 if not merge.held:
                     del self._waiting[name]
                 return first
         return None
 
-    def look(self, now: float) -> None:
+    def detect_resets(self, now: float) -> None:
         """Find streams whose ids have begun anew and can't show it by themselves: take the next as the first.
 
         Copies lag, but not for long: where both connections stay behind what has gone on, the ids
         are others.
         """
-        for lane, merge in zip(self._lanes.values(), self._merges.values(), strict=True):
-            newest = None if lane.stream.kind.counts_loss else lane.sequence.newest
+        for stream_state, merge in zip(self._stream_states.values(), self._merges.values(), strict=True):
+            newest = None if stream_state.stream.kind.counts_loss else stream_state.sequence.newest
             if newest is None or any(reached >= newest for reached in merge.reached.values()):
                 merge.behind_since = None
             elif merge.behind_since is None:
@@ -132,19 +132,19 @@ class Arbiter:
             elif now - merge.behind_since >= BEHIND_SECONDS:
                 merge.behind_since = None
                 merge.reached.clear()
-                lane.sequence.forget()
+                stream_state.sequence.forget()
 
-    def _waits(self, merge: _Merge, held: Held, now: float) -> bool:
+    def _waits(self, merge: _Merge, held: HeldMessage, now: float) -> bool:
         if now - held.read_at >= HOLD_SECONDS:
             return False
-        others = [merge.reached.get(link) for link in self._links if link is not held.link]
-        if held.lane.sequence.is_ahead(held.frame.data):
+        others = [merge.reached.get(record) for record in self._connection_set if record is not held.record]
+        if held.stream_state.sequence.is_ahead(held.frame.data):
             return any(reached is None or reached < held.position for reached in others)
-        if held.link not in merge.joining or held.lane.stream.kind.counts_loss:
+        if held.record not in merge.joining or held.stream_state.stream.kind.counts_loss:
             return False
         # These ids skip, so only the other connection's progress tells what was missing between.
         return any(reached is not None and reached < held.position for reached in others)
 
 
-def _position(held: Held) -> int:
+def _position(held: HeldMessage) -> int:
     return held.position

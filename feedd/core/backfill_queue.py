@@ -16,8 +16,8 @@ from itertools import accumulate
 from typing import Final
 
 from feedd.core.backoff import Backoff
-from feedd.core.gaps import Holes
-from feedd.core.symbol_state import Lane
+from feedd.core.gaps import IdRanges
+from feedd.core.symbol_state import StreamState
 from feedd.venues.binance.spot.history import PAGE_MAX
 
 WEIGHT_PER_MINUTE: Final = 1200
@@ -43,7 +43,7 @@ class WeightBudget:
         self._used = 0
         self._held_until = 0.0
 
-    def take(self, weight: int, now: float) -> float:
+    def acquire(self, weight: int, now: float) -> float:
         """Take that weight, which is within the limit. Returns 0, or the seconds after which to ask again."""
         while self._taken and now >= self._taken[0][0] + MINUTE:
             self._used -= self._taken.popleft()[1]
@@ -72,12 +72,12 @@ class WeightBudget:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class HistoryPage:
     """One request: ids from the first to the last, among them those that are missing."""
 
     first: int
     last: int
-    pending: Holes
+    pending: IdRanges
     """Whose ids they are. The stream has others, if its ids have begun anew since."""
 
     @property
@@ -88,8 +88,8 @@ class Page:
 class Job:
     """Fetches what one stream misses."""
 
-    def __init__(self, lane: Lane, now: float) -> None:
-        self.lane = lane
+    def __init__(self, stream_state: StreamState, now: float) -> None:
+        self.stream_state = stream_state
         self.due_at = now + SETTLE_SECONDS
         """When it may ask next."""
         self.fetched = 0
@@ -100,11 +100,11 @@ class Job:
 
     @property
     def is_done(self) -> bool:
-        return not self.lane.sequence.missing.pending
+        return not self.stream_state.sequence.missing.pending
 
-    def page(self) -> Page:
+    def page(self) -> HistoryPage:
         """Return what to ask for: the oldest that is missing, and as much more as one answer holds."""
-        pending = self.lane.sequence.missing.pending
+        pending = self.stream_state.sequence.missing.pending
         holes = iter(pending)
         first, last = next(holes)
         end = first + PAGE_MAX - 1
@@ -112,18 +112,18 @@ class Job:
             if hole[0] > end:
                 break
             last = hole[1]
-        return Page(first, min(last, end), pending)
+        return HistoryPage(first, min(last, end), pending)
 
-    def is_current(self, page: Page) -> bool:
+    def is_current(self, page: HistoryPage) -> bool:
         """Tell whether the ids of that request still mean the same."""
-        return self.lane.sequence.missing.pending is page.pending
+        return self.stream_state.sequence.missing.pending is page.pending
 
-    def answered(self, page: Page, newest: int | None, now: float, chance: float) -> None:
+    def answered(self, page: HistoryPage, newest: int | None, now: float, chance: float) -> None:
         """Note that all of an answer was taken; `newest` is the highest id in it.
 
         What is missing below that id does not exist; what is above it may not be in the database yet.
         """
-        missing = self.lane.sequence.missing
+        missing = self.stream_state.sequence.missing
         reached = page.first - 1 if newest is None else min(newest, page.last)
         if reached >= page.first:
             missing.give_up("the exchange has no such ids", reached)
@@ -133,7 +133,7 @@ class Job:
         if reached < page.last:
             self.failed(page, "the exchange did not have them in time", now, chance)
 
-    def failed(self, page: Page, why: str, now: float, chance: float) -> None:
+    def failed(self, page: HistoryPage, why: str, now: float, chance: float) -> None:
         """Note that a request failed in a way that may pass. `chance` is a random number from 0 to 1."""
         self._tries += 1
         if self._tries >= TRIES_MAX:
@@ -141,9 +141,9 @@ class Job:
         else:
             self.due_at = now + self._backoff.delay(chance)
 
-    def give_up(self, page: Page, why: str, now: float) -> None:
+    def give_up(self, page: HistoryPage, why: str, now: float) -> None:
         """Ask no more for what that request was for."""
-        self.lane.sequence.missing.give_up(why, page.last)
+        self.stream_state.sequence.missing.give_up(why, page.last)
         self._tries = 0
         self._backoff = _new_backoff()
         self.due_at = now
@@ -152,14 +152,14 @@ class Job:
         """Give up all that is missing, if nothing came for too long."""
         if now - self._progress_at >= PATIENCE_SECONDS:
             minutes = int(PATIENCE_SECONDS / 60.0)
-            self.lane.sequence.missing.give_up(f"nothing came for {minutes} minutes")
+            self.stream_state.sequence.missing.give_up(f"nothing came for {minutes} minutes")
 
 
 class Backlog:
     """The streams that miss something."""
 
     def __init__(self) -> None:
-        self._jobs: dict[Lane, Job] = {}
+        self._jobs: dict[StreamState, Job] = {}
 
     def __iter__(self) -> Iterator[Job]:
         return iter(self._jobs.values())
@@ -168,16 +168,16 @@ class Backlog:
         return len(self._jobs)
 
     def __contains__(self, job: Job) -> bool:
-        return self._jobs.get(job.lane) is job
+        return self._jobs.get(job.stream_state) is job
 
-    def note(self, lane: Lane, now: float) -> None:
+    def note(self, stream_state: StreamState, now: float) -> None:
         """Note that the stream misses something."""
-        self._jobs.setdefault(lane, Job(lane, now))
+        self._jobs.setdefault(stream_state, Job(stream_state, now))
 
     def drop(self, jobs: Iterable[Job]) -> None:
         """Forget these jobs."""
         for job in list(jobs):
-            del self._jobs[job.lane]
+            del self._jobs[job.stream_state]
 
     def next_job(self) -> Job | None:
         """Return the one that may ask first, whether now or later; None if nothing is missing."""

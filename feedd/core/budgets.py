@@ -55,7 +55,7 @@ class ConnectBudget:
         self._failing.clear()
         self.outage_since = None
 
-    def take(self, now: float, *, is_planned: bool = False) -> float:
+    def acquire(self, now: float, *, is_planned: bool = False) -> float:
         """Take one attempt, if one is left. Returns 0 if so, else the seconds after which to ask again.
 
         Args:

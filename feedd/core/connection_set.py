@@ -17,7 +17,7 @@ from feedd.model import DisconnectReason
 LINKS_MAX: Final = 2
 OVERLAP_SECONDS: Final = 0.25
 """For how long both deliver before the older one goes: what is on its way arrives."""
-LOOK_SECONDS: Final = 0.05
+RECHECK_SECONDS: Final = 0.05
 """How often two connections are looked at while one of them is about to go."""
 FIRST_PROBE_PAUSE: Final = 60.0
 LONGEST_PROBE_PAUSE: Final = 3600.0
@@ -37,7 +37,7 @@ class Need(Enum):
     """The one there is has been silent for half its limit."""
 
 
-class Link:
+class ConnectionRecord:
     """One open connection, as far as these decisions need it."""
 
     __slots__ = ("alone_since", "first_at", "last_at", "leaving", "opened_at", "renew_at", "url")
@@ -61,7 +61,7 @@ class Link:
         return self.opened_at if self.last_at is None else self.last_at
 
 
-class Links:
+class ConnectionSet:
     """The open connections of one feed, the eldest first."""
 
     def __init__(self, wanted: int, stale_after: float) -> None:
@@ -69,11 +69,11 @@ class Links:
         self.stale_after = stale_after
         self.dialling = False
         """Another one is being opened."""
-        self._open: list[Link] = []
+        self._open: list[ConnectionRecord] = []
         self._probed_at: float | None = None
         self._probe_pause = 0.0
 
-    def __iter__(self) -> Iterator[Link]:
+    def __iter__(self) -> Iterator[ConnectionRecord]:
         return iter(self._open)
 
     def __len__(self) -> int:
@@ -89,24 +89,24 @@ class Links:
         """For how long one connection may lag behind the other before it counts as frozen."""
         return self.stale_after / 10.0
 
-    def opened(self, url: str, now: float, renew_at: float) -> Link:
+    def opened(self, url: str, now: float, renew_at: float) -> ConnectionRecord:
         """Note a connection that was opened."""
         for other in self._open:
             # Only now does it matter since when the other one delivers.
             other.first_at = other.first_at or other.last_at
-        link = Link(url, now, renew_at)
-        self._open.append(link)
-        return link
+        record = ConnectionRecord(url, now, renew_at)
+        self._open.append(record)
+        return record
 
-    def closed(self, link: Link) -> None:
+    def closed(self, record: ConnectionRecord) -> None:
         """Note a connection that has ended."""
-        self._open.remove(link)
+        self._open.remove(record)
         for other in self._open:
             other.alone_since = None
 
     def is_suspect(self, now: float) -> bool:
         """Tell whether every open connection has been silent for half the limit."""
-        return bool(self._open) and all(now - link.heard_at >= self.silence for link in self._open)
+        return bool(self._open) and all(now - record.heard_at >= self.silence for record in self._open)
 
     def need(self, now: float) -> Need | None:
         """Return why another connection should be opened now; None if it shouldn't."""
@@ -114,10 +114,10 @@ class Links:
             return None
         if not self._open:
             return Need.FIRST
-        link = self._open[0]
-        if link.leaving is DisconnectReason.SERVER_SHUTDOWN:
+        record = self._open[0]
+        if record.leaving is DisconnectReason.SERVER_SHUTDOWN:
             return Need.SUCCESSOR
-        if len(self._open) < self.wanted or link.leaving is not None:
+        if len(self._open) < self.wanted or record.leaving is not None:
             return Need.SPARE
         return Need.PROBE if self.is_suspect(now) and self._may_probe(now) else None
 
@@ -126,14 +126,14 @@ class Links:
         self._probed_at = now
         self._probe_pause = min(max(FIRST_PROBE_PAUSE, self._probe_pause * 2.0), LONGEST_PROBE_PAUSE)
 
-    def outgrown(self, now: float, caught_up: bool) -> tuple[Link, DisconnectReason] | None:
+    def to_retire(self, now: float, caught_up: bool) -> tuple[ConnectionRecord, DisconnectReason] | None:
         """Return a connection that is to be closed now, and why.
 
         `caught_up` says that nothing which the older one delivers is waited for.
         """
-        for link in self._open:
-            if link.leaving is None and now >= link.renew_at:
-                link.leaving = DisconnectReason.ROTATION
+        for record in self._open:
+            if record.leaving is None and now >= record.renew_at:
+                record.leaving = DisconnectReason.ROTATION
         if len(self._open) < LINKS_MAX:
             return None
         elder, younger = self._open
@@ -145,22 +145,24 @@ class Links:
             or self._surplus(elder, younger, now, caught_up)
         )
 
-    def next_look(self, now: float) -> float:
+    def next_decision_at(self, now: float) -> float:
         """Return when `need` and `outgrown` can say something else, if no message or end comes before."""
         if len(self._open) == LINKS_MAX:
-            passing = self.wanted < LINKS_MAX or any(link.leaving is not None for link in self._open)
-            soon = now + (LOOK_SECONDS if passing else self.grace)
-            return min([soon, *(link.renew_at for link in self._open if link.leaving is None)])
-        due = [link.renew_at for link in self._open if link.leaving is None]
+            passing = self.wanted < LINKS_MAX or any(record.leaving is not None for record in self._open)
+            soon = now + (RECHECK_SECONDS if passing else self.grace)
+            return min([soon, *(record.renew_at for record in self._open if record.leaving is None)])
+        due = [record.renew_at for record in self._open if record.leaving is None]
         due += [self._next_probe()] if self._open else []
         return max(min(due), now) if due else now
 
     def _next_probe(self) -> float:
-        suspect_at = max(link.heard_at for link in self._open) + self.silence
+        suspect_at = max(record.heard_at for record in self._open) + self.silence
         if self._probed_at is None:
             return suspect_at
         probe_at = self._probed_at + self._probe_pause
-        last_word = max((link.last_at for link in self._open if link.last_at is not None), default=-math.inf)
+        last_word = max(
+            (record.last_at for record in self._open if record.last_at is not None), default=-math.inf
+        )
         if self._probed_at < last_word:
             # Not yet in this silence: at the latest when the limit is reached.
             probe_at = min(probe_at, last_word + self.stale_after)
@@ -170,27 +172,29 @@ class Links:
         return now >= self._next_probe()
 
     def _replaced(
-        self, link: Link, other: Link, now: float, caught_up: bool
-    ) -> tuple[Link, DisconnectReason] | None:
-        if link.leaving is None or not caught_up or not _stands_in(other, link, now):
+        self, record: ConnectionRecord, other: ConnectionRecord, now: float, caught_up: bool
+    ) -> tuple[ConnectionRecord, DisconnectReason] | None:
+        if record.leaving is None or not caught_up or not _stands_in(other, record, now):
             return None
-        return link, link.leaving
+        return record, record.leaving
 
-    def _frozen(self, link: Link, other: Link, now: float) -> tuple[Link, DisconnectReason] | None:
-        if other.last_at is None or other.last_at <= link.heard_at + self.grace:
-            link.alone_since = None  # the last words of both may be copies of one message
-        elif link.alone_since is None or link.heard_at > link.alone_since:
-            link.alone_since = now
-        if link.alone_since is None or now - link.alone_since < self.grace:
+    def _frozen(
+        self, record: ConnectionRecord, other: ConnectionRecord, now: float
+    ) -> tuple[ConnectionRecord, DisconnectReason] | None:
+        if other.last_at is None or other.last_at <= record.heard_at + self.grace:
+            record.alone_since = None  # the last words of both may be copies of one message
+        elif record.alone_since is None or record.heard_at > record.alone_since:
+            record.alone_since = now
+        if record.alone_since is None or now - record.alone_since < self.grace:
             return None
-        if now - link.heard_at < self.silence:
+        if now - record.heard_at < self.silence:
             return None
         self._probe_pause = 0.0
-        return link, DisconnectReason.STALLED
+        return record, DisconnectReason.STALLED
 
     def _surplus(
-        self, elder: Link, younger: Link, now: float, caught_up: bool
-    ) -> tuple[Link, DisconnectReason] | None:
+        self, elder: ConnectionRecord, younger: ConnectionRecord, now: float, caught_up: bool
+    ) -> tuple[ConnectionRecord, DisconnectReason] | None:
         if self._may_probe(now):
             # Neither delivers: the elder makes room for another attempt.
             self.probing(now)
@@ -202,8 +206,8 @@ class Links:
         return (elder, DisconnectReason.ROTATION) if done else None
 
 
-def _stands_in(link: Link, other: Link, now: float) -> bool:
+def _stands_in(record: ConnectionRecord, other: ConnectionRecord, now: float) -> bool:
     """Tell whether a connection delivers all that the other one does."""
-    if link.first_at is None or now - link.first_at < OVERLAP_SECONDS:
+    if record.first_at is None or now - record.first_at < OVERLAP_SECONDS:
         return False
-    return link.heard_at >= other.heard_at - OVERLAP_SECONDS
+    return record.heard_at >= other.heard_at - OVERLAP_SECONDS

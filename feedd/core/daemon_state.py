@@ -9,7 +9,7 @@ from feedd.config.settings import Settings
 from feedd.core.budgets import ConnectBudget
 from feedd.core.histogram import Histogram
 from feedd.core.latency import VenueClock
-from feedd.core.symbol_state import Limits, Session
+from feedd.core.symbol_state import SymbolLimits, SymbolState
 from feedd.model import ConsumerDisconnect, Reason, Rejection, Source
 from feedd.venues.binance.spot.streams import Stream, parse_stream
 
@@ -36,7 +36,7 @@ class PagerCounts:
         self.failures = 0
 
 
-class Desk:
+class DaemonState:
     """One daemon's state."""
 
     def __init__(self, settings: Settings, now: float, wall: float) -> None:
@@ -56,29 +56,29 @@ class Desk:
         self.connect_budget = ConnectBudget(settings.connect_budget)
         self.progress_at = now
         """When the supervisor last found every task of the daemon at work."""
-        self.sessions = {symbol: self._session(symbol, now) for symbol in settings.symbols}
+        self.symbols = {symbol: self._symbol_state(symbol, now) for symbol in settings.symbols}
         self.set_kill_switch(settings.trading_halted, now)
 
-    def follow(self, settings: Settings, now: float) -> None:
+    def apply_settings(self, settings: Settings, now: float) -> None:
         """Take other settings: symbols come and go, thresholds move, what stays keeps its state."""
         self.settings = settings
         self.source = Source.REALTIME if settings.realtime else Source.STATIC
         self.connect_budget.limit = settings.connect_budget
-        known = self.sessions
-        self.sessions = {
-            symbol: known.get(symbol) or self._session(symbol, now) for symbol in settings.symbols
+        known = self.symbols
+        self.symbols = {
+            symbol: known.get(symbol) or self._symbol_state(symbol, now) for symbol in settings.symbols
         }
-        for symbol, session in self.sessions.items():
-            session.follow(self.limits(symbol), now)
+        for symbol, symbol_state in self.symbols.items():
+            symbol_state.apply_limits(self.limits(symbol), now)
         self.set_kill_switch(settings.trading_halted, now)
         self.set_flags_unreadable(self.flags_unreadable, now)
 
     def rearm(self, now: float) -> dict[str, tuple[Reason, ...]]:
         """Lift latched halts. Returns the symbols where that was refused, and what forbids it."""
         blocking = {
-            symbol: session.gate.rearm(now)
-            for symbol, session in self.sessions.items()
-            if Reason.LATCHED in session.gate.active
+            symbol: symbol_state.gate.rearm(now)
+            for symbol, symbol_state in self.symbols.items()
+            if Reason.LATCHED in symbol_state.gate.active
         }
         return {symbol: reasons for symbol, reasons in blocking.items() if reasons}
 
@@ -100,30 +100,30 @@ class Desk:
         """
         not_live = (Reason.STATIC_SOURCE,) if self.source is Source.STATIC else ()
         reasons = {
-            symbol: tuple(reason for reason in session.gate.reasons if reason not in _READY_NEVERTHELESS)
+            symbol: tuple(reason for reason in symbol_state.gate.reasons if reason not in _READY_NEVERTHELESS)
             + not_live
-            for symbol, session in self.sessions.items()
+            for symbol, symbol_state in self.symbols.items()
         }
         return {symbol: found for symbol, found in reasons.items() if found}
 
     def _set_for_all(self, reason: Reason, active: bool, now: float) -> None:
-        for session in self.sessions.values():
+        for symbol_state in self.symbols.values():
             if active:
-                session.gate.trip(reason, now)
+                symbol_state.gate.trip(reason, now)
             else:
-                session.gate.clear(reason, now)
+                symbol_state.gate.clear(reason, now)
 
     def streams(self) -> tuple[Stream, ...]:
         """Return the streams that the live feed of a symbol is made of."""
         return tuple(parse_stream(name) for name in self.settings.streams)
 
-    def _session(self, symbol: str, now: float) -> Session:
-        return Session(symbol, self.streams(), self.limits(symbol), self.clock, now)
+    def _symbol_state(self, symbol: str, now: float) -> SymbolState:
+        return SymbolState(symbol, self.streams(), self.limits(symbol), self.clock, now)
 
-    def limits(self, symbol: str) -> Limits:
+    def limits(self, symbol: str) -> SymbolLimits:
         """Return the thresholds that the settings have for a symbol."""
         settings = self.settings
-        return Limits(
+        return SymbolLimits(
             stale_after=settings.stale_after(symbol),
             latency=settings.latency_limit_seconds,
             resume_after=settings.resume_after_seconds,

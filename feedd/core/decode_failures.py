@@ -10,7 +10,7 @@ WINDOW: Final = 100
 TOLERATED: Final = 5
 
 
-class SchemaRule:
+class DecodeFailureRule:
     """Judges a symbol's messages. Good ones cost it nothing: it only keeps where the bad ones stood."""
 
     __slots__ = ("_bad",)

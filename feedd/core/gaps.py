@@ -19,21 +19,21 @@ HOLES_PENDING_MAX: Final = 1000
 IDS_PENDING_MAX: Final = 50_000
 """Per stream: 50 requests. What is older than the newest of them is given up."""
 
-Hole = tuple[int, int]
+IdRange = tuple[int, int]
 """The first and the last of ids that are all missing."""
 
 
-class Holes:
+class IdRanges:
     """Missing ids of one stream, lowest first."""
 
     __slots__ = ("_holes", "_most_holes", "_most_ids")
 
     def __init__(self, most_holes: int, most_ids: float = math.inf) -> None:
-        self._holes: list[Hole] = []
+        self._holes: list[IdRange] = []
         self._most_holes = most_holes
         self._most_ids = most_ids
 
-    def __iter__(self) -> Iterator[Hole]:
+    def __iter__(self) -> Iterator[IdRange]:
         return iter(self._holes)
 
     def __len__(self) -> int:
@@ -44,7 +44,7 @@ class Holes:
     def ids(self) -> int:
         return sum(map(_size, self._holes))
 
-    def add(self, hole: Hole) -> None:
+    def add(self, hole: IdRange) -> None:
         """Add a hole that overlaps none that is here."""
         insort(self._holes, hole)
 
@@ -58,7 +58,7 @@ class Holes:
         self._holes[index : index + 1] = [part for part in rest if part[0] <= part[1]]
         return True
 
-    def take_up_to(self, last: int) -> list[Hole]:
+    def remove_up_to(self, last: int) -> list[IdRange]:
         """Take out and return what is not above that id."""
         taken = []
         while self._holes and self._holes[0][0] <= last:
@@ -68,13 +68,13 @@ class Holes:
                 self._holes.insert(0, (last + 1, end))
         return taken
 
-    def take_surplus(self) -> list[Hole]:
+    def remove_surplus(self) -> list[IdRange]:
         """Take out and return the lowest of what is more than may be kept."""
         taken = self._holes[: max(0, len(self._holes) - self._most_holes)]
         del self._holes[: len(taken)]
         while (surplus := self.ids - self._most_ids) > 0:
             first, last = self._holes[0]
-            taken += self.take_up_to(min(last, first + int(surplus) - 1))
+            taken += self.remove_up_to(min(last, first + int(surplus) - 1))
         return taken
 
 
@@ -88,7 +88,7 @@ class Loss:
     why: str
 
 
-class Missing:
+class GapLedger:
     """What became of the ids that one stream skipped. Counts are plain numbers that never fall."""
 
     __slots__ = ("_remembered", "backfilled", "is_fetched", "losses", "lost", "news", "pending")
@@ -99,13 +99,13 @@ class Missing:
         self.lost = 0
         """Ids that nobody found, or that were not looked for."""
         self.backfilled = 0
-        self.pending = Holes(HOLES_PENDING_MAX, IDS_PENDING_MAX)
+        self.pending = IdRanges(HOLES_PENDING_MAX, IDS_PENDING_MAX)
         """What is being fetched. Where the ids began anew it is another object than before."""
         self.losses: list[Loss] = []
         """What was given up of it, to be taken out by whoever tells of it."""
         self.news = False
         """Something else is pending than when this was last set back."""
-        self._remembered = Holes(HOLES_REMEMBERED)
+        self._remembered = IdRanges(HOLES_REMEMBERED)
 
     def skipped(self, first: int, last: int) -> None:
         """Note ids that a message has left out."""
@@ -114,15 +114,15 @@ class Missing:
             return
         self.news = True
         self.pending.add((first, last))
-        self._give_up(self.pending.take_surplus(), "too much is missing")
+        self._give_up(self.pending.remove_surplus(), "too much is missing")
 
     def came(self, first: int, last: int) -> bool:
         """Note ids that the stream brings late. False if they have been seen before."""
         if self.pending.fill(first, last):
-            self._give_up(self.pending.take_surplus(), "too much is missing")
+            self._give_up(self.pending.remove_surplus(), "too much is missing")
             return True
         found = self._remembered.fill(first, last)
-        self._remembered.take_surplus()
+        self._remembered.remove_surplus()
         return found
 
     def fetched(self, number: int) -> bool:
@@ -134,20 +134,20 @@ class Missing:
 
     def give_up(self, why: str, last: int | None = None) -> None:
         """Fetch no more of what is pending, up to that id if one is given: it is lost."""
-        self._give_up(self.pending.take_up_to(last) if last is not None else self._take_all(), why)
+        self._give_up(self.pending.remove_up_to(last) if last is not None else self._remove_all(), why)
 
     def begin_anew(self, why: str) -> None:
         """Forget every hole, because ids mean something else from now on; what was pending is lost."""
         if self.pending:
             self.news = True
         self.give_up(why)
-        self._remembered = Holes(HOLES_REMEMBERED)
+        self._remembered = IdRanges(HOLES_REMEMBERED)
 
-    def _take_all(self) -> list[Hole]:
-        taken, self.pending = list(self.pending), Holes(HOLES_PENDING_MAX, IDS_PENDING_MAX)
+    def _remove_all(self) -> list[IdRange]:
+        taken, self.pending = list(self.pending), IdRanges(HOLES_PENDING_MAX, IDS_PENDING_MAX)
         return taken
 
-    def _give_up(self, holes: list[Hole], why: str) -> None:
+    def _give_up(self, holes: list[IdRange], why: str) -> None:
         if not holes:
             return
         ids, last_loss = sum(map(_size, holes)), self.losses[-1] if self.losses else None
@@ -158,12 +158,12 @@ class Missing:
             self.losses.append(Loss(holes[0][0], holes[-1][1], ids, why))
         self._lose(holes)
 
-    def _lose(self, holes: Iterable[Hole]) -> None:
+    def _lose(self, holes: Iterable[IdRange]) -> None:
         for hole in holes:
             self.lost += _size(hole)
             self._remembered.add(hole)
-        self._remembered.take_surplus()
+        self._remembered.remove_surplus()
 
 
-def _size(hole: Hole) -> int:
+def _size(hole: IdRange) -> int:
     return hole[1] - hole[0] + 1

@@ -83,7 +83,7 @@ class Gate:
         if reason in PROMPT and reason in self.active and self._data_is_good():
             self._change(now, removed=[reason])
 
-    def follow(self, resume_after: float, policy: ResumePolicy, now: float) -> None:
+    def apply_policy(self, resume_after: float, policy: ResumePolicy, now: float) -> None:
         """Take other settings. A halt that latched is let go where halts no longer latch."""
         self.resume_after = resume_after
         self.policy = policy

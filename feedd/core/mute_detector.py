@@ -14,13 +14,13 @@ FIRST_WORD_SECONDS: Final = 60.0
 _WEIGHT = 0.1
 
 
-class Rhythm:
+class MuteDetector:
     """The rhythm of one stream."""
 
-    __slots__ = ("_looked_at", "_messages", "is_mute", "mutes", "usual_gap")
+    __slots__ = ("_looked_at", "_messages", "is_mute", "mean_interval", "mutes")
 
     def __init__(self) -> None:
-        self.usual_gap: float | None = None
+        self.mean_interval: float | None = None
         """Mean seconds between two messages, the newest ones counting most; None before it is known."""
         self.is_mute = False
         self.mutes = 0
@@ -28,15 +28,15 @@ class Rhythm:
         self._messages = 0
         self._looked_at: float | None = None
 
-    def look(self, messages: int, now: float) -> None:
+    def observe(self, messages: int, now: float) -> None:
         """Learn from the count of messages so far."""
         if self._looked_at is None:
             self._messages, self._looked_at = messages, now
             return
         if messages > self._messages and now > self._looked_at:
             gap = (now - self._looked_at) / (messages - self._messages)
-            usual = gap if self.usual_gap is None else self.usual_gap
-            self.usual_gap = usual + (gap - usual) * _WEIGHT
+            usual = gap if self.mean_interval is None else self.mean_interval
+            self.mean_interval = usual + (gap - usual) * _WEIGHT
             self._messages, self._looked_at = messages, now
 
     def judge(self, silent_for: float, has_spoken: bool, siblings_speak: bool, stale_after: float) -> bool:
@@ -48,10 +48,10 @@ class Rhythm:
 
     def forget(self) -> None:
         """Begin anew with another source; the count stays."""
-        self.usual_gap = self._looked_at = None
+        self.mean_interval = self._looked_at = None
         self.is_mute = False
 
     def _patience(self, has_spoken: bool, stale_after: float) -> float:
         if not has_spoken:
             return max(stale_after, FIRST_WORD_SECONDS)
-        return max(stale_after, MUTE_GAPS * (self.usual_gap or 0.0))
+        return max(stale_after, MUTE_GAPS * (self.mean_interval or 0.0))

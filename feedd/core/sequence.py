@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import Any, Final
 
-from feedd.core.gaps import Missing
+from feedd.core.gaps import GapLedger
 from feedd.venues.binance.spot.payloads import (
     AggTrade,
     AveragePrice,
@@ -29,7 +29,7 @@ from feedd.venues.binance.spot.payloads import (
     Trade,
     WindowTicker,
 )
-from feedd.venues.binance.spot.streams import Kind
+from feedd.venues.binance.spot.streams import StreamKind
 
 IDENTITIES_REMEMBERED: Final = 64
 EVENT_TIMES_REMEMBERED: Final = 8
@@ -55,7 +55,7 @@ class Sequence(ABC):
         self.duplicates = 0
         self.gaps = 0
         """Holes in the ids, and `missing`, what became of the ids that were in them."""
-        self.missing = Missing()
+        self.missing = GapLedger()
         self.resets = 0
 
     @property
@@ -294,18 +294,18 @@ class EventTimeSequence(_Rising):
         return True
 
 
-def sequence_for(kind: Kind) -> Sequence:
+def sequence_for(kind: StreamKind) -> Sequence:
     """Return a fresh sequence with the rule of that kind of stream."""
     match kind:
-        case Kind.TRADE:
+        case StreamKind.TRADE:
             return TradeSequence()
-        case Kind.AGG_TRADE:
+        case StreamKind.AGG_TRADE:
             return AggTradeSequence()
-        case Kind.DEPTH:
+        case StreamKind.DEPTH:
             return DepthSequence()
-        case Kind.BOOK_TICKER:
+        case StreamKind.BOOK_TICKER:
             return BookTickerSequence()
-        case Kind.PARTIAL_DEPTH:
+        case StreamKind.PARTIAL_DEPTH:
             return PartialDepthSequence()
         case _:
             return EventTimeSequence()

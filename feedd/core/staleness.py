@@ -7,7 +7,7 @@ apart from reading the socket, because the exchange's pings keep a socket busy t
 from __future__ import annotations
 
 
-class Freshness:
+class StalenessRule:
     """The age of a feed against its limit. All times are monotonic seconds."""
 
     __slots__ = ("expected_after", "last_at", "limit", "since")

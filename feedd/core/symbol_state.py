@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from feedd.config.settings import ResumePolicy
-from feedd.core.decode_failures import SchemaRule
+from feedd.core.decode_failures import DecodeFailureRule
 from feedd.core.gate import Gate
 from feedd.core.histogram import LATENCY_BOUNDS, PROCESSING_BOUNDS, Histogram
 from feedd.core.latency import LatencyRule, VenueClock
-from feedd.core.mute_detector import Rhythm
+from feedd.core.mute_detector import MuteDetector
 from feedd.core.sequence import Sequence, sequence_for
-from feedd.core.staleness import Freshness
+from feedd.core.staleness import StalenessRule
 from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason
 from feedd.venues.binance.spot.payloads import Payload
 from feedd.venues.binance.spot.streams import Stream, Subscription
@@ -28,7 +28,7 @@ TRADING: Final = "TRADING"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SymbolLimits:
     """A symbol's thresholds, in seconds."""
 
     stale_after: float
@@ -37,17 +37,17 @@ class Limits:
     resume: ResumePolicy
 
 
-class Lane:
+class StreamState:
     """One stream of one symbol."""
 
-    __slots__ = ("last_at", "messages", "rhythm", "sequence", "stream", "symbol", "wire_name")
+    __slots__ = ("last_at", "messages", "mute_detector", "sequence", "stream", "symbol", "wire_name")
 
     def __init__(self, subscription: Subscription) -> None:
         self.symbol = subscription.symbol
         self.stream: Stream = subscription.stream
         self.wire_name = subscription.wire_name
         self.sequence: Sequence = sequence_for(subscription.stream.kind)
-        self.rhythm = Rhythm()
+        self.mute_detector = MuteDetector()
         self.messages = 0
         """Handed on; repetitions are counted apart."""
         self.last_at: float | None = None
@@ -67,19 +67,19 @@ class Counts:
         self.disconnects = dict.fromkeys(DisconnectReason, 0)
 
 
-class Session:
+class SymbolState:
     """The state of one symbol's feed. All times are monotonic seconds."""
 
     def __init__(
-        self, symbol: str, streams: Iterable[Stream], limits: Limits, clock: VenueClock, now: float
+        self, symbol: str, streams: Iterable[Stream], limits: SymbolLimits, clock: VenueClock, now: float
     ) -> None:
         self.symbol = symbol
-        self.lanes = {
-            subscription.wire_name: Lane(subscription)
+        self.streams = {
+            subscription.wire_name: StreamState(subscription)
             for subscription in (Subscription(symbol, stream) for stream in streams)
         }
         self.gate = Gate(limits.resume_after, limits.resume, now)
-        self.freshness = Freshness(limits.stale_after, now)
+        self.staleness = StalenessRule(limits.stale_after, now)
         self.counts = Counts()
         self.exchange_latency = Histogram(LATENCY_BOUNDS)
         self.processing_latency = Histogram(PROCESSING_BOUNDS)
@@ -92,7 +92,7 @@ class Session:
         self._clock = clock
         self._measures_latency = True
         self._latency_rule = LatencyRule(limits.latency)
-        self._schema = SchemaRule()
+        self._schema = DecodeFailureRule()
         self._ordinal = 0
         self._latency: float | None = None
         self._good_from: float | None = None
@@ -108,22 +108,22 @@ class Session:
         return self._measures_latency
 
     @property
-    def usual_gap(self) -> float | None:
+    def mean_interval(self) -> float | None:
         """Mean seconds between two messages, whatever their stream; None before that is known."""
-        gaps = [lane.rhythm.usual_gap for lane in self.lanes.values()]
+        gaps = [stream_state.mute_detector.mean_interval for stream_state in self.streams.values()]
         rate = sum(1.0 / gap for gap in gaps if gap)
         return 1.0 / rate if rate else None
 
     @property
     def deadline(self) -> float | None:
         """When `tick` must be called next; None while only a message can change anything."""
-        return None if Reason.STALE in self.gate.causes else self.freshness.deadline
+        return None if Reason.STALE in self.gate.causes else self.staleness.deadline
 
-    def follow(self, limits: Limits, now: float) -> None:
+    def apply_limits(self, limits: SymbolLimits, now: float) -> None:
         """Take other thresholds."""
-        self.freshness.limit = limits.stale_after
+        self.staleness.limit = limits.stale_after
         self._latency_rule.limit = limits.latency
-        self.gate.follow(limits.resume_after, limits.resume, now)
+        self.gate.apply_policy(limits.resume_after, limits.resume, now)
 
     def begin(self, streams: Iterable[Stream], measures_latency: bool, now: float) -> None:
         """Begin anew with a source that delivers these streams; the counts stay.
@@ -132,13 +132,13 @@ class Session:
         """
         self._streams = tuple(streams)
         for stream in self._streams:
-            lane = Lane(Subscription(self.symbol, stream))
-            self.lanes.setdefault(lane.wire_name, lane)
-        for lane in self.lanes.values():
-            lane.rhythm.forget()
+            stream_state = StreamState(Subscription(self.symbol, stream))
+            self.streams.setdefault(stream_state.wire_name, stream_state)
+        for stream_state in self.streams.values():
+            stream_state.mute_detector.forget()
         self._measures_latency = measures_latency
         self._forget()
-        self.freshness.restart(now)
+        self.staleness.restart(now)
         self.gate.restart(now)
         self._judge_status(now)
 
@@ -171,19 +171,19 @@ class Session:
             self.gate.restart(now)
         else:
             self._note_disconnected(now)
-        last_at = self.freshness.last_at
+        last_at = self.staleness.last_at
         return 0.0 if self._good_from is None or last_at is None else last_at - self._good_from
 
-    def receive(self, lane: Lane, payload: Payload, now: float) -> bool:
+    def receive(self, stream_state: StreamState, payload: Payload, now: float) -> bool:
         """Take a decoded message of one of the lanes, read at `now`.
 
         Returns whether it is to be handed on, after which `handed_on` must be called; a repetition is not.
         """
         self._ordinal += 1
-        if not lane.sequence.admit(payload):
+        if not stream_state.sequence.admit(payload):
             return False
-        lane.messages += 1
-        lane.last_at = self.freshness.last_at = now
+        stream_state.messages += 1
+        stream_state.last_at = self.staleness.last_at = now
         event_time = payload.event_time
         if event_time is None or not self._measures_latency:
             self._latency = None
@@ -237,19 +237,23 @@ class Session:
 
     def tick(self, now: float) -> None:
         """Let time pass."""
-        if self.freshness.is_stale(now):
+        if self.staleness.is_stale(now):
             self.gate.trip(Reason.STALE, now)
 
-    def look(self, now: float) -> list[Lane]:
+    def mute_changes(self, now: float) -> list[StreamState]:
         """Learn the streams' rhythm. Returns those that have gone mute, or are not any more."""
-        siblings_speak = self.freshness.age(now) < self.freshness.limit / 2.0
+        siblings_speak = self.staleness.age(now) < self.staleness.limit / 2.0
         changed = []
-        for lane in self.lanes.values():
-            lane.rhythm.look(lane.messages, now)
-            silent_for = now - (self.freshness.since if lane.last_at is None else lane.last_at)
-            speaks = siblings_speak and self._is_awaited(lane)
-            if lane.rhythm.judge(silent_for, lane.last_at is not None, speaks, self.freshness.limit):
-                changed.append(lane)
+        for stream_state in self.streams.values():
+            stream_state.mute_detector.observe(stream_state.messages, now)
+            silent_for = now - (
+                self.staleness.since if stream_state.last_at is None else stream_state.last_at
+            )
+            speaks = siblings_speak and self._is_awaited(stream_state)
+            if stream_state.mute_detector.judge(
+                silent_for, stream_state.last_at is not None, speaks, self.staleness.limit
+            ):
+                changed.append(stream_state)
         return changed
 
     def note_status(self, status: str, now: float) -> None:
@@ -273,16 +277,16 @@ class Session:
         self._forget()
         self.gate.clear(Reason.INTERNAL, now)
 
-    def _is_awaited(self, lane: Lane) -> bool:
+    def _is_awaited(self, stream_state: StreamState) -> bool:
         # A source that was left behind may have brought streams which this one doesn't.
-        return self._measures_latency and lane.stream in self._streams
+        return self._measures_latency and stream_state.stream in self._streams
 
     def _forget(self) -> None:
-        self._schema = SchemaRule()
+        self._schema = DecodeFailureRule()
         self._latency_rule = LatencyRule(self._latency_rule.limit)
         self._good_from = None
-        for lane in self.lanes.values():
-            lane.sequence.forget()
+        for stream_state in self.streams.values():
+            stream_state.sequence.forget()
 
     def _note_disconnected(self, now: float) -> None:
         if not self.is_connected:

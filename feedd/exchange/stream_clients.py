@@ -25,8 +25,8 @@ from feedd.exchange.stats import Seen
 from feedd.exchange.subscriptions import Hub
 from feedd.venues.binance.common.stream_protocol import (
     Answer,
+    StreamTarget,
     Subscriber,
-    Target,
     parse_target,
     too_many_streams,
 )
@@ -158,7 +158,7 @@ class Clients:
         return socket
 
     async def _refuse(
-        self, address: str, transport: asyncio.Transport, target: Target
+        self, address: str, transport: asyncio.Transport, target: StreamTarget
     ) -> web.Response | None:
         """Turn a handshake away if a rule or a fault says so; None lets it in."""
         symbols = self._hub.symbols(target.names)
@@ -196,7 +196,7 @@ class Clients:
                     await self._stopping.wait()
         self._let_go(transport)
 
-    def _welcome(self, connection: Connection, target: Target) -> None:
+    def _welcome(self, connection: Connection, target: StreamTarget) -> None:
         self._connections.add(connection)
         self._seen.connects += 1
         self._schedule(connection)

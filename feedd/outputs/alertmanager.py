@@ -18,13 +18,13 @@ import aiohttp
 import orjson
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from feedd.core.daemon_state import Desk, PagerCounts
+from feedd.core.daemon_state import DaemonState, PagerCounts
 from feedd.core.gate import GateChange
-from feedd.core.symbol_state import Session
+from feedd.core.symbol_state import SymbolState
 from feedd.errors import UnavailableError
 from feedd.logs import fields
 from feedd.model import Reason, Source
-from feedd.outputs.clock_reading import Moment
+from feedd.outputs.clock_reading import ClockReading
 from feedd.outputs.json_views import rfc3339
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ _EVERY_SYMBOL: Final = {
         "Whether the kill switch is on is unknown, which counts as on.",
     ),
 }
-"""One alert for the whole desk: its name, summary and description."""
+"""One alert for the whole daemon: its name, summary and description."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +93,21 @@ class Halt:
 
 
 @dataclass(slots=True, eq=False)
-class _Page:
+class _Alert:
     """One alert's state: here, and as Alertmanager was last told."""
 
     halt: Halt
     starts_at: float
     """Wall clock."""
-    ended: Moment | None = None
+    ended: ClockReading | None = None
     posted_at: float | None = None
     """When Alertmanager last took it as firing (monotonic); None if it hasn't."""
 
-    def is_over(self, now: Moment) -> bool:
+    def is_over(self, now: ClockReading) -> bool:
         """Tell whether its end is to be told, or would be if Alertmanager had ever heard of it."""
         return self.ended is not None and now.monotonic >= self.ended.monotonic + END_AFTER_SECONDS
 
-    def is_forgotten(self, now: Moment) -> bool:
+    def is_forgotten(self, now: ClockReading) -> bool:
         """Tell whether there is nothing left to tell: it was never posted, or ran out over there."""
         never_or_long_ago = self.posted_at is None or now.monotonic >= self.posted_at + VALID_SECONDS
         return self.is_over(now) and never_or_long_ago
@@ -119,7 +119,7 @@ class _Page:
         resend_at = self.posted_at + RESEND_SECONDS
         return resend_at if self.ended is None else self.ended.monotonic + END_AFTER_SECONDS
 
-    def alert(self, now: Moment, runbook_url: str) -> dict[str, Any]:
+    def alert(self, now: ClockReading, runbook_url: str) -> dict[str, Any]:
         """Return it as Alertmanager takes it."""
         is_over = self.ended is not None and self.is_over(now)
         ends_at = self.ended.wall if self.ended is not None and is_over else now.wall + VALID_SECONDS
@@ -132,39 +132,39 @@ class _Page:
 
 
 class Pager:
-    """Keeps the Alertmanager of the desk's settings told of the desk's halts; idle where there is none."""
+    """Keeps the Alertmanager of the settings told of its halts; idle where there is none."""
 
     def __init__(
         self,
         http: aiohttp.ClientSession,
-        desk: Desk,
+        state: DaemonState,
         counts: PagerCounts | None = None,
-        now: Callable[[], Moment] = Moment.now,
+        now: Callable[[], ClockReading] = ClockReading.now,
     ) -> None:
         """Prepare a pager; `counts` is where it counts."""
         self.counts = counts or PagerCounts()
         self._http = http
-        self._desk = desk
+        self._state = state
         self._now = now
-        self._pages: dict[Halt, _Page] = {}
+        self._pages: dict[Halt, _Alert] = {}
         self._news = asyncio.Event()
         self._url: str | None = None
         """The Alertmanager that knows what the pages say it knows."""
         self._reached_at: float | None = None
         self._is_reachable: bool | None = None
 
-    def gate_changed(self, session: Session, change: GateChange) -> None:
+    def gate_changed(self, symbol_state: SymbolState, change: GateChange) -> None:
         """Note one change of one gate; it is posted as soon as the event loop is free."""
-        if self._desk.settings.alertmanager_url is None:
+        if self._state.settings.alertmanager_url is None:
             return
         now = self._now()
         for reason in change.added:
-            self._begin(session, reason, change.at, now)
+            self._begin(symbol_state, reason, change.at, now)
         for reason in change.removed:
             # What holds for every symbol ends with the last of them, which `_compare` sees.
-            page = self._pages.get(Halt(reason, session.symbol))
+            page = self._pages.get(Halt(reason, symbol_state.symbol))
             if page is not None and page.ended is None:
-                page.ended = Moment(change.at, now.timestamp(change.at))
+                page.ended = ClockReading(change.at, now.timestamp(change.at))
         self._news.set()
 
     async def run(self) -> None:
@@ -175,7 +175,7 @@ class Pager:
                     wait=_RETRY, retry=retry_if_exception_type(UnavailableError), before_sleep=self._failed
                 ):
                     with attempt:
-                        await self._tell()
+                        await self._post_due()
             except Exception:
                 # Prometheus pages all the same; a bug in this shortcut must not take the feed down.
                 self.counts.failures += 1
@@ -184,10 +184,10 @@ class Pager:
             else:
                 await self._until_due()
 
-    async def _tell(self) -> None:
+    async def _post_due(self) -> None:
         """Post all that is due. Raises UnavailableError, and keeps what was not taken."""
         self._news.clear()
-        self._turn_to(self._desk.settings.alertmanager_url)
+        self._turn_to(self._state.settings.alertmanager_url)
         if self._url is None:
             return
         now = self._now()
@@ -206,12 +206,12 @@ class Pager:
         self._reached_at = self._is_reachable = None
         self._pages.clear()
 
-    def _compare(self, now: Moment) -> None:
+    def _compare(self, now: ClockReading) -> None:
         """Make the pages agree with the gates, also where nobody told of a change: symbols come and go."""
         halts = {}
-        for session in self._desk.sessions.values():
-            for reason, since in session.gate.active.items():
-                page = self._begin(session, reason, since, now)
+        for symbol_state in self._state.symbols.values():
+            for reason, since in symbol_state.gate.active.items():
+                page = self._begin(symbol_state, reason, since, now)
                 if page is not None:
                     halts[page.halt] = page
         for halt, page in list(self._pages.items()):
@@ -220,24 +220,26 @@ class Pager:
             if page.is_forgotten(now):
                 del self._pages[halt]
 
-    def _begin(self, session: Session, reason: Reason, at: float, now: Moment) -> _Page | None:
+    def _begin(
+        self, symbol_state: SymbolState, reason: Reason, at: float, now: ClockReading
+    ) -> _Alert | None:
         """Note a halt; one that has just ended goes on."""
         if reason in _NOT_PAGED:
             return None
-        is_desk_wide = reason in _EVERY_SYMBOL
-        if self._desk.source is Source.STATIC and not is_desk_wide:
+        is_state_wide = reason in _EVERY_SYMBOL
+        if self._state.source is Source.STATIC and not is_state_wide:
             return None  # the rules don't page for it either: nobody trades on it by accident
-        halt = Halt(reason, None if is_desk_wide else session.symbol)
+        halt = Halt(reason, None if is_state_wide else symbol_state.symbol)
         page = self._pages.get(halt)
         if page is None:
-            page = self._pages[halt] = _Page(halt, now.timestamp(at))
+            page = self._pages[halt] = _Alert(halt, now.timestamp(at))
         page.ended = None
         return page
 
-    async def _post(self, url: str, pages: list[_Page]) -> None:
+    async def _post(self, url: str, pages: list[_Alert]) -> None:
         now = self._now()
         over = {page for page in pages if page.is_over(now)}
-        runbook_url = self._desk.settings.runbook_url
+        runbook_url = self._state.settings.runbook_url
         try:
             async with self._http.post(
                 url,

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class ClockReading:
     """One reading of both clocks, in seconds."""
 
     monotonic: float
     wall: float
 
     @classmethod
-    def now(cls) -> Moment:
+    def now(cls) -> ClockReading:
         return cls(time.monotonic(), time.time())
 
     def timestamp(self, at: float | None) -> float:

@@ -1,4 +1,4 @@
-"""The desk's state as what JSON can hold: the answers of `/gate`, `/gate/events` and `/status`."""
+"""The daemon's state as what JSON can hold: the answers of `/gate`, `/gate/events` and `/status`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from feedd import __version__
-from feedd.core.daemon_state import Desk
+from feedd.core.daemon_state import DaemonState
 from feedd.core.feed_health import standing
 from feedd.core.gate import GateChange
 from feedd.core.histogram import Histogram
-from feedd.core.symbol_state import Lane, Session
+from feedd.core.symbol_state import StreamState, SymbolState
 from feedd.model import Reason, Source
 from feedd.native import is_native
-from feedd.outputs.clock_reading import Moment
+from feedd.outputs.clock_reading import ClockReading
 from feedd.venues.binance.spot.endpoints import endpoints
 
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -26,24 +26,27 @@ def rfc3339(wall: float) -> str:
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def reasons_for(desk: Desk, reasons: tuple[Reason, ...], allow_static: bool) -> tuple[Reason, ...]:
+def reasons_for(state: DaemonState, reasons: tuple[Reason, ...], allow_static: bool) -> tuple[Reason, ...]:
     """Return the reasons that hold for who asks: static data is no data to who did not ask for it."""
-    if desk.source is Source.STATIC and not allow_static:
+    if state.source is Source.STATIC and not allow_static:
         return (*reasons, Reason.STATIC_SOURCE)
     return reasons
 
 
-def gate_of_symbol(desk: Desk, session: Session, allow_static: bool, now: Moment) -> dict[str, Any]:
+def gate_of_symbol(
+    state: DaemonState, symbol_state: SymbolState, allow_static: bool, now: ClockReading
+) -> dict[str, Any]:
     """Return one symbol's gate: halted, reasons, since."""
-    reasons = reasons_for(desk, session.gate.reasons, allow_static)
-    since = rfc3339(now.timestamp(session.gate.since))
+    reasons = reasons_for(state, symbol_state.gate.reasons, allow_static)
+    since = rfc3339(now.timestamp(symbol_state.gate.since))
     return {"halted": bool(reasons), "reasons": reasons, "since": since}
 
 
-def gates(desk: Desk, allow_static: bool, now: Moment) -> dict[str, Any]:
+def gates(state: DaemonState, allow_static: bool, now: ClockReading) -> dict[str, Any]:
     """Return the gates of all symbols; halted as a whole if any of them is, since the last of these began."""
     symbols = {
-        name: gate_of_symbol(desk, session, allow_static, now) for name, session in desk.sessions.items()
+        name: gate_of_symbol(state, symbol_state, allow_static, now)
+        for name, symbol_state in state.symbols.items()
     }
     halted = any(symbol["halted"] for symbol in symbols.values())
     reasons = tuple(
@@ -52,20 +55,20 @@ def gates(desk: Desk, allow_static: bool, now: Moment) -> dict[str, Any]:
     same = [symbol["since"] for symbol in symbols.values() if symbol["halted"] == halted]
     # Halted since the first of those that are; open since the last one opened.
     since = (min(same) if halted else max(same)) if same else rfc3339(now.wall)
-    return {"halted": halted, "source": desk.source, "reasons": reasons, "since": since, "symbols": symbols}
+    return {"halted": halted, "source": state.source, "reasons": reasons, "since": since, "symbols": symbols}
 
 
-def state_event(desk: Desk, allow_static: bool, now: Moment) -> dict[str, Any]:
+def state_event(state: DaemonState, allow_static: bool, now: ClockReading) -> dict[str, Any]:
     """Return what a consumer of gate events is told first, and when symbols or the source have changed."""
-    symbols = gates(desk, allow_static, now)["symbols"]
-    return {"type": "state", "source": desk.source, "at": rfc3339(now.wall), "symbols": symbols}
+    symbols = gates(state, allow_static, now)["symbols"]
+    return {"type": "state", "source": state.source, "at": rfc3339(now.wall), "symbols": symbols}
 
 
 def gate_event(
-    desk: Desk, symbol: str, change: GateChange, allow_static: bool, now: Moment
+    state: DaemonState, symbol: str, change: GateChange, allow_static: bool, now: ClockReading
 ) -> dict[str, Any]:
     """Return one change of one gate."""
-    reasons = reasons_for(desk, change.reasons, allow_static)
+    reasons = reasons_for(state, change.reasons, allow_static)
     return {
         "type": "gate",
         "symbol": symbol,
@@ -77,52 +80,54 @@ def gate_event(
     }
 
 
-def heartbeat_event(desk: Desk, now: Moment) -> dict[str, Any]:
+def heartbeat_event(state: DaemonState, now: ClockReading) -> dict[str, Any]:
     """Return the sign of life. Its uptime, which no clock's jump touches, shows if it was read late."""
-    uptime = round(now.monotonic - desk.started_at, 3)
+    uptime = round(now.monotonic - state.started_at, 3)
     return {"type": "heartbeat", "at": rfc3339(now.wall), "uptime_seconds": uptime}
 
 
-def status(desk: Desk, now: Moment, consumers: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def status(
+    state: DaemonState, now: ClockReading, consumers: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """Return all that a person asks of a running daemon. Durations are seconds."""
     return {
         "version": __version__,
         "native": is_native(),
-        "source": desk.source,
-        "uptime_seconds": round(now.monotonic - desk.started_at, 3),
+        "source": state.source,
+        "uptime_seconds": round(now.monotonic - state.started_at, 3),
         "flags": {
-            "realtime": desk.source is Source.REALTIME,
-            "trading_halted": desk.kill_switch,
-            "readable": not desk.flags_unreadable,
+            "realtime": state.source is Source.REALTIME,
+            "trading_halted": state.kill_switch,
+            "readable": not state.flags_unreadable,
         },
-        "venue": desk.settings.venue,
-        "endpoints": _endpoints(desk),
-        "exchange_status_seconds": desk.settings.exchange_status_seconds,
-        "ready": not desk.unready(),
-        "clock": _clock(desk, now),
-        "event_loop_lag_seconds": _quantiles(desk.event_loop_lag),
-        "connect_budget_remaining": desk.connect_budget.remaining(now.monotonic),
+        "venue": state.settings.venue,
+        "endpoints": _endpoints(state),
+        "exchange_status_seconds": state.settings.exchange_status_seconds,
+        "ready": not state.unready(),
+        "clock": _clock(state, now),
+        "event_loop_lag_seconds": _quantiles(state.event_loop_lag),
+        "connect_budget_remaining": state.connect_budget.remaining(now.monotonic),
         "consumers": {
-            "connected": desk.consumers.connected,
-            "messages_dropped": desk.consumers.messages_dropped,
-            "disconnects": _nonzero(desk.consumers.disconnects),
+            "connected": state.consumers.connected,
+            "messages_dropped": state.consumers.messages_dropped,
+            "disconnects": _nonzero(state.consumers.disconnects),
             "present": consumers,
         },
-        "symbols": {name: _symbol(desk, session, now) for name, session in desk.sessions.items()},
+        "symbols": {name: _symbol(state, symbol_state, now) for name, symbol_state in state.symbols.items()},
     }
 
 
-def _endpoints(desk: Desk) -> dict[str, Any] | None:
+def _endpoints(state: DaemonState) -> dict[str, Any] | None:
     """Return where live data comes from; None while it doesn't."""
-    if desk.source is not Source.REALTIME:
+    if state.source is not Source.REALTIME:
         return None
-    settings = desk.settings
+    settings = state.settings
     venue = endpoints(settings.venue, settings.ws_urls, settings.rest_url)
     return {"ws_urls": venue.ws_urls, "rest_url": venue.rest_url}
 
 
-def _clock(desk: Desk, now: Moment) -> dict[str, Any]:
-    clock = desk.clock
+def _clock(state: DaemonState, now: ClockReading) -> dict[str, Any]:
+    clock = state.clock
     error = clock.error_at(now.monotonic)
     return {
         "offset_seconds": round(clock.offset_from_wall(now.monotonic, now.wall), 6),
@@ -131,18 +136,18 @@ def _clock(desk: Desk, now: Moment) -> dict[str, Any]:
     }
 
 
-def _symbol(desk: Desk, session: Session, now: Moment) -> dict[str, Any]:
-    counts = session.counts
-    word, why = standing(session, now.monotonic)
+def _symbol(state: DaemonState, symbol_state: SymbolState, now: ClockReading) -> dict[str, Any]:
+    counts = symbol_state.counts
+    word, why = standing(symbol_state, now.monotonic)
     return {
-        **gate_of_symbol(desk, session, True, now),
+        **gate_of_symbol(state, symbol_state, True, now),
         "standing": word,
         "why": why,
-        "limits": _limits(desk, session),
-        "connected": session.is_connected,
-        "connections": session.open_connections,
-        "staleness_seconds": round(session.freshness.age(now.monotonic), 3),
-        "backoff_seconds": round(session.backoff_seconds, 3),
+        "limits": _limits(state, symbol_state),
+        "connected": symbol_state.is_connected,
+        "connections": symbol_state.open_connections,
+        "staleness_seconds": round(symbol_state.staleness.age(now.monotonic), 3),
+        "backoff_seconds": round(symbol_state.backoff_seconds, 3),
         "connects": counts.connects,
         "connect_failures": _nonzero(counts.connect_failures),
         "disconnects": _nonzero(counts.disconnects),
@@ -150,18 +155,21 @@ def _symbol(desk: Desk, session: Session, now: Moment) -> dict[str, Any]:
         "unknown_fields": counts.unknown_fields,
         "discarded": counts.discarded,
         "negative_latency": counts.negative_latency,
-        "halts": _nonzero(session.gate.halts),
+        "halts": _nonzero(symbol_state.gate.halts),
         "latency_seconds": {
-            "exchange": _quantiles(session.exchange_latency),
-            "processing": _quantiles(session.processing_latency),
-            "total": _quantiles(session.total_latency),
+            "exchange": _quantiles(symbol_state.exchange_latency),
+            "processing": _quantiles(symbol_state.processing_latency),
+            "total": _quantiles(symbol_state.total_latency),
         },
-        "streams": {lane.stream.name: _lane(lane, now) for lane in session.lanes.values()},
+        "streams": {
+            stream_state.stream.name: _stream_state(stream_state, now)
+            for stream_state in symbol_state.streams.values()
+        },
     }
 
 
-def _limits(desk: Desk, session: Session) -> dict[str, Any]:
-    limits = desk.limits(session.symbol)
+def _limits(state: DaemonState, symbol_state: SymbolState) -> dict[str, Any]:
+    limits = state.limits(symbol_state.symbol)
     return {
         "stale_after_seconds": limits.stale_after,
         "latency_seconds": limits.latency,
@@ -170,15 +178,17 @@ def _limits(desk: Desk, session: Session) -> dict[str, Any]:
     }
 
 
-def _lane(lane: Lane, now: Moment) -> dict[str, Any]:
-    sequence = lane.sequence
+def _stream_state(stream_state: StreamState, now: ClockReading) -> dict[str, Any]:
+    sequence = stream_state.sequence
     return {
-        "messages": lane.messages,
-        "age_seconds": None if lane.last_at is None else round(now.monotonic - lane.last_at, 3),
+        "messages": stream_state.messages,
+        "age_seconds": None
+        if stream_state.last_at is None
+        else round(now.monotonic - stream_state.last_at, 3),
         "duplicates": sequence.duplicates,
         "copies": sequence.copies,
-        "usual_gap_seconds": _rounded(lane.rhythm.usual_gap),
-        "mute": lane.rhythm.is_mute,
+        "usual_gap_seconds": _rounded(stream_state.mute_detector.mean_interval),
+        "mute": stream_state.mute_detector.is_mute,
         "gaps": sequence.gaps,
         "missed": sequence.missed,
         "backfilled": sequence.missing.backfilled,

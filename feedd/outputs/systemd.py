@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Self
 
-from feedd.core.daemon_state import Desk
+from feedd.core.daemon_state import DaemonState
 from feedd.logs import fields
 from feedd.model import Reason, Source
 from feedd.outputs.http.server import PROGRESS_SECONDS
@@ -144,14 +144,14 @@ async def keep_alive(
         await asyncio.sleep(interval)
 
 
-def status_line(desk: Desk) -> str:
+def status_line(state: DaemonState) -> str:
     """Return in a line what a person asks first: which source, and which symbols can't be traded, and why."""
     halted: dict[tuple[Reason, ...], list[str]] = {}
-    for symbol, session in desk.sessions.items():
-        if session.gate.halted:
-            halted.setdefault(session.gate.reasons, []).append(symbol)
-    count = len(desk.sessions)
-    source = "static data, not production" if desk.source is Source.STATIC else str(desk.source)
+    for symbol, symbol_state in state.symbols.items():
+        if symbol_state.gate.halted:
+            halted.setdefault(symbol_state.gate.reasons, []).append(symbol)
+    count = len(state.symbols)
+    source = "static data, not production" if state.source is Source.STATIC else str(state.source)
     return f"{source}, {_counted(count)}: {', '.join(_states(halted, count))}"
 
 

@@ -12,25 +12,25 @@ from typing import Final
 import aiohttp
 
 from feedd.config.settings import Settings
-from feedd.core.daemon_state import Desk
-from feedd.sources.live.live_feed import Feed, Upkeep
+from feedd.core.daemon_state import DaemonState
+from feedd.sources.live.live_feed import ConnectionPolicy, LiveFeed
 from feedd.sources.replay.static_feed import StaticFeed
 from feedd.sources.rest.backfill import Backfill
-from feedd.sources.rest.client import VenueHttp
-from feedd.sources.rest.pollers import ClockKeeper, StatusKeeper, VenueStatus, VenueTime
-from feedd.sources.symbol_pipeline import Announce, Deliver, Intake
+from feedd.sources.rest.client import RestClient
+from feedd.sources.rest.pollers import ClockPoller, StatusPoller, VenueStatus, VenueTime
+from feedd.sources.symbol_pipeline import Announce, Deliver, SymbolPipeline
 from feedd.venues.binance.spot.endpoints import endpoints
 from feedd.venues.binance.spot.streams import Stream, parse_stream
 
 SAMPLES: Final = Path(__file__).parents[1] / "samples"
 """What static mode plays where no data of one's own is configured."""
-LOOK_SECONDS: Final = 1.0
-LOOKED_AT_ONCE: Final = 100
+MUTE_CHECK_SECONDS: Final = 1.0
+CHECKED_AT_ONCE: Final = 100
 """Symbols whose rhythm is looked at in one go, which takes a fraction of a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class LivePlan:
     """A feed from the exchange."""
 
     ws_urls: tuple[str, ...]
@@ -38,7 +38,7 @@ class Live:
 
 
 @dataclass(frozen=True, slots=True)
-class Static:
+class StaticPlan:
     """A feed from a file."""
 
     path: Path | None
@@ -48,7 +48,7 @@ class Static:
     speed: float
 
 
-Plan = Live | Static
+Plan = LivePlan | StaticPlan
 Group = tuple[str, ...]
 """The symbols of one feed."""
 
@@ -57,14 +57,16 @@ def plan_for(settings: Settings) -> Plan:
     """Return what each feed is made of. A feed whose plan stays the same is left alone."""
     if not settings.realtime:
         is_only_symbol = len(settings.symbols) == 1
-        return Static(settings.csv_path or SAMPLES, is_only_symbol, settings.csv_minutes, settings.csv_speed)
+        return StaticPlan(
+            settings.csv_path or SAMPLES, is_only_symbol, settings.csv_minutes, settings.csv_speed
+        )
     venue = endpoints(settings.venue, settings.ws_urls, settings.rest_url)
-    return Live(venue.ws_urls, tuple(parse_stream(name) for name in settings.streams))
+    return LivePlan(venue.ws_urls, tuple(parse_stream(name) for name in settings.streams))
 
 
-def upkeep_for(settings: Settings) -> Upkeep:
+def upkeep_for(settings: Settings) -> ConnectionPolicy:
     """Return how a live feed keeps its connections; this may change while it runs."""
-    return Upkeep(settings.redundancy, settings.rotate_after_hours * 3600.0, settings.rotate_window)
+    return ConnectionPolicy(settings.redundancy, settings.rotate_after_hours * 3600.0, settings.rotate_window)
 
 
 def groups_for(settings: Settings, running: Iterable[Group]) -> list[Group]:
@@ -79,16 +81,16 @@ def groups_for(settings: Settings, running: Iterable[Group]) -> list[Group]:
 @dataclass(frozen=True, slots=True)
 class _Running:
     plan: Plan
-    feed: Feed | StaticFeed
+    feed: LiveFeed | StaticFeed
     task: asyncio.Task[None]
 
 
-class Feeds:
-    """The feeds of one desk."""
+class FeedSupervisor:
+    """The feeds of one daemon."""
 
     def __init__(
         self,
-        desk: Desk,
+        state: DaemonState,
         http: aiohttp.ClientSession,
         tasks: asyncio.TaskGroup,
         deliver: Deliver,
@@ -98,7 +100,7 @@ class Feeds:
         deliver_backfill: Deliver,
         in_use: Callable[[str], bool],
     ) -> None:
-        self._desk = desk
+        self._state = state
         self._http = http
         self._tasks = tasks
         self._deliver = deliver
@@ -106,105 +108,107 @@ class Feeds:
         self._monotonic = monotonic
         self._deliver_backfill = deliver_backfill
         self._in_use = in_use
-        self.backfill = Backfill(http, desk.connect_budget, monotonic)
-        self._intakes: dict[str, Intake] = {}
+        self.backfill = Backfill(http, state.connect_budget, monotonic)
+        self._pipelines: dict[str, SymbolPipeline] = {}
         self._running: dict[Group, _Running] = {}
-        self._clock_keeper: ClockKeeper | None = None
+        self._clock_poller: ClockPoller | None = None
         self._venue_tasks: tuple[str, list[asyncio.Task[None]]] = ("", [])
 
-    async def follow(self, settings: Settings) -> None:
+    async def apply_settings(self, settings: Settings) -> None:
         """Make what runs what the settings say."""
         plan = plan_for(settings)
         same = [group for group, running in self._running.items() if running.plan == plan]
         groups = groups_for(settings, same)
         await self._end([group for group in self._running if group not in same or group not in groups])
-        self._desk.follow(settings, self._monotonic())
-        for symbol in self._intakes.keys() - self._desk.sessions.keys():
-            self._intakes.pop(symbol).stop()
-        for intake in self._intakes.values():
-            intake.rearm()
+        self._state.apply_settings(settings, self._monotonic())
+        for symbol in self._pipelines.keys() - self._state.symbols.keys():
+            self._pipelines.pop(symbol).stop()
+        for pipeline in self._pipelines.values():
+            pipeline.rearm()
         for running in self._running.values():
-            if isinstance(running.feed, Feed):
-                running.feed.follow(upkeep_for(settings))
+            if isinstance(running.feed, LiveFeed):
+                running.feed.apply_policy(upkeep_for(settings))
         for group in groups:
             if group not in self._running:
                 self._begin(group, plan)
         venue = endpoints(settings.venue, settings.ws_urls, settings.rest_url)
         self._ask_venue(venue.rest_url if settings.realtime else "")
-        self.backfill.follow(venue.rest_url if settings.realtime and settings.backfill else "", self._intakes)
-        self.tell()
+        self.backfill.apply_settings(
+            venue.rest_url if settings.realtime and settings.backfill else "", self._pipelines
+        )
+        self.emit_changes()
 
-    def tell(self) -> None:
+    def emit_changes(self) -> None:
         """Announce what has changed at any gate."""
-        for intake in self._intakes.values():
-            intake.tell()
+        for pipeline in self._pipelines.values():
+            pipeline.emit_changes()
 
     def doubt_clock(self) -> None:
         """Have the venue's clock measured anew: latencies look as if a clock had been set."""
-        if self._clock_keeper is not None:
-            self._clock_keeper.doubt()
+        if self._clock_poller is not None:
+            self._clock_poller.doubt()
 
-    async def keep_looking(self) -> None:
+    async def watch_for_mute_streams(self) -> None:
         """Look at every symbol's rhythm once a second, in portions that hold no message up."""
         while True:
-            intakes = list(self._intakes.values())
-            for start in range(0, len(intakes), LOOKED_AT_ONCE):
-                for intake in intakes[start : start + LOOKED_AT_ONCE]:
-                    intake.look()
+            pipelines = list(self._pipelines.values())
+            for start in range(0, len(pipelines), CHECKED_AT_ONCE):
+                for pipeline in pipelines[start : start + CHECKED_AT_ONCE]:
+                    pipeline.check_mute_streams()
                 await asyncio.sleep(0.0)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(MUTE_CHECK_SECONDS)
 
     async def stop(self) -> None:
         """End every feed, each socket with a close frame."""
         await self._end(list(self._running))
         self._ask_venue("")
-        self.backfill.follow("", self._intakes)
-        for intake in self._intakes.values():
-            intake.stop()
+        self.backfill.apply_settings("", self._pipelines)
+        for pipeline in self._pipelines.values():
+            pipeline.stop()
 
     def _begin(self, group: Group, plan: Plan) -> None:
-        intakes = [self._intake(symbol) for symbol in group]
-        feed: Feed | StaticFeed
+        pipelines = [self._pipeline(symbol) for symbol in group]
+        feed: LiveFeed | StaticFeed
         match plan:
-            case Live():
-                for intake in intakes:
-                    intake.begin(plan.streams, measures_latency=True)
-                upkeep, budget = upkeep_for(self._desk.settings), self._desk.connect_budget
-                feed = Feed(
+            case LivePlan():
+                for pipeline in pipelines:
+                    pipeline.begin(plan.streams, measures_latency=True)
+                upkeep, budget = upkeep_for(self._state.settings), self._state.connect_budget
+                feed = LiveFeed(
                     self._http,
                     plan.ws_urls,
-                    intakes,
+                    pipelines,
                     plan.streams,
                     budget,
                     upkeep,
                     in_use=self._in_use,
                     outage_over=self._hurry,
                 )
-            case Static():
-                (intake,) = intakes
-                intake.begin((), measures_latency=False)
+            case StaticPlan():
+                (pipeline,) = pipelines
+                pipeline.begin((), measures_latency=False)
                 feed = StaticFeed(
-                    intake, plan.path, plan.minutes, plan.speed, is_only_symbol=plan.is_only_symbol
+                    pipeline, plan.path, plan.minutes, plan.speed, is_only_symbol=plan.is_only_symbol
                 )
         task = self._tasks.create_task(feed.run(), name=f"feed {' '.join(group)}")
         self._running[group] = _Running(plan, feed, task)
 
     def _hurry(self, spread: float) -> None:
         for running in self._running.values():
-            if isinstance(running.feed, Feed):
+            if isinstance(running.feed, LiveFeed):
                 running.feed.hurry(spread)
 
-    def _intake(self, symbol: str) -> Intake:
-        if symbol not in self._intakes:
-            self._intakes[symbol] = Intake(
-                self._desk.sessions[symbol],
+    def _pipeline(self, symbol: str) -> SymbolPipeline:
+        if symbol not in self._pipelines:
+            self._pipelines[symbol] = SymbolPipeline(
+                self._state.symbols[symbol],
                 self._deliver,
                 self._announce,
                 self._monotonic,
                 note_missing=self.backfill.note,
                 deliver_backfill=self._deliver_backfill,
             )
-        return self._intakes[symbol]
+        return self._pipelines[symbol]
 
     async def _end(self, groups: list[Group]) -> None:
         ending = [self._running.pop(group).task for group in groups]
@@ -219,20 +223,20 @@ class Feeds:
             return
         for task in tasks:
             task.cancel()
-        self._clock_keeper = None
-        self._venue_tasks = (rest_url, self._keepers(rest_url) if rest_url else [])
+        self._clock_poller = None
+        self._venue_tasks = (rest_url, self._pollers(rest_url) if rest_url else [])
 
-    def _keepers(self, rest_url: str) -> list[asyncio.Task[None]]:
-        http = VenueHttp(self._http, self._desk.connect_budget, self._monotonic)
-        self._clock_keeper = ClockKeeper(VenueTime(http, rest_url), self._desk.clock)
-        status = StatusKeeper(VenueStatus(http, rest_url), lambda: tuple(self._intakes), self._note_status)
+    def _pollers(self, rest_url: str) -> list[asyncio.Task[None]]:
+        http = RestClient(self._http, self._state.connect_budget, self._monotonic)
+        self._clock_poller = ClockPoller(VenueTime(http, rest_url), self._state.clock)
+        status = StatusPoller(VenueStatus(http, rest_url), lambda: tuple(self._pipelines), self._note_status)
         return [
-            self._tasks.create_task(self._clock_keeper.run(), name="clock"),
+            self._tasks.create_task(self._clock_poller.run(), name="clock"),
             self._tasks.create_task(
-                status.run(lambda: self._desk.settings.exchange_status_seconds), name="exchange status"
+                status.run(lambda: self._state.settings.exchange_status_seconds), name="exchange status"
             ),
         ]
 
     def _note_status(self, symbol: str, status: str) -> None:
-        if symbol in self._intakes:
-            self._intakes[symbol].note_status(status)
+        if symbol in self._pipelines:
+            self._pipelines[symbol].note_status(status)

@@ -1,6 +1,6 @@
-"""The way into one symbol's session, whatever the source: messages in, gate changes and deliveries out.
+"""The way into one symbol's state, whatever the source: messages in, gate changes and deliveries out.
 
-It also keeps the one timer a session needs: a message only moves the deadline, the timer looks at it when it
+It also keeps the one timer a symbol needs: a message only moves the deadline, the timer looks at it when it
 fires. That costs a busy feed nothing, and a silent one is halted on time.
 """
 
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from feedd.core.gate import GateChange
-from feedd.core.symbol_state import TRADING, Lane, Session
+from feedd.core.symbol_state import TRADING, StreamState, SymbolState
 from feedd.errors import DecodeError
 from feedd.logs import fields
 from feedd.model import ConnectFailure, DisconnectReason
@@ -22,9 +22,9 @@ from feedd.venues.binance.spot.streams import Stream
 
 log = logging.getLogger(__name__)
 
-Deliver = Callable[[Lane, bytes], None]
-"""Hands a message (its lane, and the frame as it came) to an output."""
-Announce = Callable[[Session, GateChange], None]
+Deliver = Callable[[StreamState, bytes], None]
+"""Hands a message (the state of its stream, and the frame as it came) to an output."""
+Announce = Callable[[SymbolState, GateChange], None]
 
 _SAMPLES_LOGGED = 3
 """Undecodable frames are counted one by one, but a broken exchange must not fill the disk with them."""
@@ -32,17 +32,17 @@ _SAMPLE_BYTES = 200
 _FIELDS_LOGGED = 50
 
 
-class Intake:
-    """Carries one symbol's news into its session, and tells what comes of it."""
+class SymbolPipeline:
+    """Carries one symbol's news into its state, and tells what comes of it."""
 
     def __init__(
         self,
-        session: Session,
+        symbol_state: SymbolState,
         deliver: Deliver,
         announce: Announce,
         monotonic: Callable[[], float] = time.monotonic,
         *,
-        note_missing: Callable[[Lane], None] = lambda _: None,
+        note_missing: Callable[[StreamState], None] = lambda _: None,
         deliver_backfill: Deliver = lambda *_: None,
     ) -> None:
         """Prepare the way.
@@ -51,7 +51,7 @@ class Intake:
             note_missing: told of a stream that misses something which is to be fetched.
             deliver_backfill: takes what was fetched, apart from what the streams bring.
         """
-        self.session = session
+        self.symbol_state = symbol_state
         self._deliver = deliver
         self._announce = announce
         self._monotonic = monotonic
@@ -69,138 +69,142 @@ class Intake:
 
     def begin(self, streams: Iterable[Stream], measures_latency: bool) -> None:
         """Begin anew with a source that delivers these streams."""
-        self.session.begin(streams, measures_latency, self._monotonic())
-        self.tell()
+        self.symbol_state.begin(streams, measures_latency, self._monotonic())
+        self.emit_changes()
         self.rearm()
 
     def expect_next(self, seconds: float) -> None:
         """Say that the next message is due only so many seconds after the newest: no silence until then."""
-        shrinks = seconds < self.session.freshness.expected_after
-        self.session.freshness.expected_after = seconds
+        shrinks = seconds < self.symbol_state.staleness.expected_after
+        self.symbol_state.staleness.expected_after = seconds
         if shrinks:
             self.rearm()  # a timer only looks later by itself, never earlier
 
     def ended(self, detail: str) -> None:
         """There is no more data: halt, and say why."""
-        log.warning("the data has ended", extra=fields(symbol=self.session.symbol, detail=detail))
-        self.session.ended(self._monotonic())
-        self.tell()
+        log.warning("the data has ended", extra=fields(symbol=self.symbol_state.symbol, detail=detail))
+        self.symbol_state.ended(self._monotonic())
+        self.emit_changes()
 
-    def take(self, lane: Lane, payload: Payload, raw: bytes, read_at: float) -> None:
-        """Carry a decoded message, read at monotonic `read_at`, to the session and the outputs."""
-        session = self.session
-        if not session.receive(lane, payload, read_at):
+    def accept(self, stream_state: StreamState, payload: Payload, raw: bytes, read_at: float) -> None:
+        """Carry a decoded message, read at monotonic `read_at`, to the symbol's state and the outputs."""
+        symbol_state = self.symbol_state
+        if not symbol_state.receive(stream_state, payload, read_at):
             return
-        self._deliver(lane, raw)
-        session.handed_on(read_at, self._monotonic())
-        if session.gate.changes:
-            self.tell()
+        self._deliver(stream_state, raw)
+        symbol_state.handed_on(read_at, self._monotonic())
+        if symbol_state.gate.changes:
+            self.emit_changes()
         if self._timer is None:
             self._arm()
-        if lane.sequence.missing.news:
-            lane.sequence.missing.news = False
-            self._note_missing(lane)
+        if stream_state.sequence.missing.news:
+            stream_state.sequence.missing.news = False
+            self._note_missing(stream_state)
 
-    def take_backfill(self, lane: Lane, raw: bytes) -> None:
+    def accept_backfill(self, stream_state: StreamState, raw: bytes) -> None:
         """Hand on a message that was missed and fetched: it says nothing of what the data is worth now."""
-        self._deliver_backfill(lane, raw)
+        self._deliver_backfill(stream_state, raw)
 
     def note_unknown(self, drifted: Drifted) -> None:
         """Count the unknown fields of a message; a field is logged when it is first seen."""
-        self.session.unknown_fields(len(drifted.unknown_fields))
+        self.symbol_state.unknown_fields(len(drifted.unknown_fields))
         new = set(drifted.unknown_fields) - self._unknown_fields_logged
         if new and len(self._unknown_fields_logged) < _FIELDS_LOGGED:
             self._unknown_fields_logged |= new
             log.warning(
                 "the exchange sends fields that feedd doesn't know",
-                extra=fields(symbol=self.session.symbol, stream=drifted.frame.stream, unknown=sorted(new)),
+                extra=fields(
+                    symbol=self.symbol_state.symbol, stream=drifted.frame.stream, unknown=sorted(new)
+                ),
             )
 
-    def take_invalid(self, error: DecodeError, raw: bytes, read_at: float) -> None:
+    def reject(self, error: DecodeError, raw: bytes, read_at: float) -> None:
         """Count a frame that can't be trusted; the first few are logged with a sample."""
-        self.session.invalid(error.reason, read_at)
+        self.symbol_state.invalid(error.reason, read_at)
         if self._samples_logged < _SAMPLES_LOGGED:
             self._samples_logged += 1
             log.warning(
                 "a message can't be trusted",
                 extra=fields(
-                    symbol=self.session.symbol,
+                    symbol=self.symbol_state.symbol,
                     reason=error.reason,
                     detail=error.detail,
                     stream=error.stream,
                     sample=raw[:_SAMPLE_BYTES].decode(errors="backslashreplace"),
                 ),
             )
-        self.tell()
+        self.emit_changes()
 
     def connected(self) -> None:
         """A connection for the symbol was opened."""
-        self.session.connected(self._monotonic())
-        self.tell()
+        self.symbol_state.connected(self._monotonic())
+        self.emit_changes()
 
     def connect_failed(self, failure: ConnectFailure) -> None:
         """An attempt to connect failed."""
-        self.session.connect_failed(failure, self._monotonic())
-        self.tell()
+        self.symbol_state.connect_failed(failure, self._monotonic())
+        self.emit_changes()
 
     def disconnected(self, reason: DisconnectReason) -> float:
         """An open connection ended. Returns for how many seconds it had delivered good data."""
-        good_for = self.session.disconnected(reason, self._monotonic())
-        self.tell()
+        good_for = self.symbol_state.disconnected(reason, self._monotonic())
+        self.emit_changes()
         return good_for
 
     def note_status(self, status: str) -> None:
         """The venue has said whether the symbol is traded; a change of that is logged."""
-        if status != (self.session.exchange_status or TRADING):
+        if status != (self.symbol_state.exchange_status or TRADING):
             trading = status == TRADING
             log.log(
                 logging.INFO if trading else logging.WARNING,
                 "the exchange trades the symbol" if trading else "the exchange does not trade the symbol",
-                extra=fields(symbol=self.session.symbol, status=status),
+                extra=fields(symbol=self.symbol_state.symbol, status=status),
             )
-        self.session.note_status(status, self._monotonic())
-        self.tell()
+        self.symbol_state.note_status(status, self._monotonic())
+        self.emit_changes()
 
     def failed(self) -> None:
         """A bug was met in handling the symbol: halt it. To be called while the exception is handled."""
-        log.exception("a bug was contained; the symbol is halted", extra=fields(symbol=self.session.symbol))
-        self.session.failed(self._monotonic())
-        self.tell()
+        log.exception(
+            "a bug was contained; the symbol is halted", extra=fields(symbol=self.symbol_state.symbol)
+        )
+        self.symbol_state.failed(self._monotonic())
+        self.emit_changes()
 
     def rebuilt(self) -> None:
         """The symbol begins anew after a bug."""
-        self.session.rebuilt(self._monotonic())
-        self.tell()
+        self.symbol_state.rebuilt(self._monotonic())
+        self.emit_changes()
 
-    def look(self) -> None:
+    def check_mute_streams(self) -> None:
         """Learn the streams' rhythm; one that goes mute while its siblings speak is logged."""
         now = self._monotonic()
-        for lane in self.session.look(now):
-            mute = lane.rhythm.is_mute
+        for stream_state in self.symbol_state.mute_changes(now):
+            mute = stream_state.mute_detector.is_mute
             log.log(
                 logging.WARNING if mute else logging.INFO,
                 "a stream is mute while others of the symbol speak" if mute else "a stream speaks again",
                 extra=fields(
-                    symbol=self.session.symbol,
-                    stream=lane.stream.name,
-                    silent_seconds=f"{now - (lane.last_at or self.session.freshness.since):.1f}",
-                    usual_gap_seconds=f"{lane.rhythm.usual_gap or 0.0:.3f}",
+                    symbol=self.symbol_state.symbol,
+                    stream=stream_state.stream.name,
+                    silent_seconds=f"{now - (stream_state.last_at or self.symbol_state.staleness.since):.1f}",
+                    usual_gap_seconds=f"{stream_state.mute_detector.mean_interval or 0.0:.3f}",
                 ),
             )
 
-    def tell(self) -> None:
+    def emit_changes(self) -> None:
         """Announce what has changed at the gate."""
-        changes, self.session.gate.changes = self.session.gate.changes, []
+        changes, self.symbol_state.gate.changes = self.symbol_state.gate.changes, []
         for change in changes:
-            self._announce(self.session, change)
+            self._announce(self.symbol_state, change)
 
     def rearm(self) -> None:
-        """Look at the session's deadline anew: a threshold may have moved."""
+        """Look at the symbol's deadline anew: a threshold may have moved."""
         self.stop()
         self._arm()
 
     def _arm(self) -> None:
-        deadline = self.session.deadline
+        deadline = self.symbol_state.deadline
         if deadline is None:
             self._timer = None
             return
@@ -208,6 +212,6 @@ class Intake:
         self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
 
     def _fire(self) -> None:
-        self.session.tick(self._monotonic())
-        self.tell()
+        self.symbol_state.tick(self._monotonic())
+        self.emit_changes()
         self._arm()

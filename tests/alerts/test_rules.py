@@ -139,8 +139,8 @@ def test_halts_page_at_once(name: str) -> None:
 
 @pytest.mark.parametrize("reason", [reason for reason in GATED if reason is not Reason.STARTING])
 def test_daemon_posts_exactly_the_alert_that_the_rule_yields(reason: Reason) -> None:
-    is_desk_wide = reason in (Reason.KILL_SWITCH, Reason.FLAGS_UNREADABLE)
-    halt = alertmanager.Halt(reason, None if is_desk_wide else "BTCUSDT")
+    is_state_wide = reason in (Reason.KILL_SWITCH, Reason.FLAGS_UNREADABLE)
+    halt = alertmanager.Halt(reason, None if is_state_wide else "BTCUSDT")
     labels = halt.labels()
     rule = ALERTS[labels.pop("alertname")]
     by = re.match(r"max by \(([a-z, ]+)\)", rule.expr)

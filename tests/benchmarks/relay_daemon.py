@@ -17,17 +17,17 @@ import uvloop
 
 from feedd import logs
 from feedd.config.settings import LogFormat, LogLevel, resolve
-from feedd.core.symbol_state import Lane
+from feedd.core.symbol_state import StreamState
 from feedd.daemon import Daemon
 
 
 async def _run(port: int, settings: dict[str, str]) -> None:
     taken: list[tuple[float, float, bytes]] = []
 
-    def deliver(lane: Lane, raw: bytes) -> None:
+    def deliver(stream_state: StreamState, raw: bytes) -> None:
         now = time.time()
-        assert lane.last_at is not None
-        taken.append((now - (time.monotonic() - lane.last_at), now, raw))
+        assert stream_state.last_at is not None
+        taken.append((now - (time.monotonic() - stream_state.last_at), now, raw))
 
     arguments = {
         "FLAG_REALTIME": "1",

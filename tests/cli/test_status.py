@@ -11,17 +11,17 @@ import pytest
 from feedd.cli.daemon_address import by_url
 from feedd.cli.status import render, show_status
 from feedd.config.settings import Settings
-from feedd.core.daemon_state import Desk
+from feedd.core.daemon_state import DaemonState
 from feedd.errors import UnavailableError
 from feedd.exchange import Exchange, ExchangeSettings
-from feedd.outputs.clock_reading import Moment
+from feedd.outputs.clock_reading import ClockReading
 from feedd.outputs.json_views import status
 from tests.running import SYMBOLS, running, settings_for
 
 
 def rendered(settings: Settings) -> str:
-    desk = Desk(settings, time.monotonic() - 90_061, time.time())
-    return render(status(desk, Moment.now()))
+    state = DaemonState(settings, time.monotonic() - 90_061, time.time())
+    return render(status(state, ClockReading.now()))
 
 
 def test_halted_symbol_shows_why() -> None:
@@ -42,11 +42,11 @@ def test_static_source_and_kill_switch_are_said_loudly() -> None:
 
 
 def test_static_row_needs_no_connection_and_its_gate_is_open_to_few() -> None:
-    desk = Desk(Settings(), time.monotonic(), time.time())
-    session = desk.sessions["BTCUSDT"]
+    state = DaemonState(Settings(), time.monotonic(), time.time())
+    session = state.symbols["BTCUSDT"]
     session.begin((), measures_latency=False, now=time.monotonic())
     session.gate.good(time.monotonic())
-    text = render(status(desk, Moment.now()))
+    text = render(status(state, ClockReading.now()))
     assert re.search(r"^BTCUSDT +open \(static\) +0\.0s +live ", text, re.MULTILINE)
     assert "clock offset not measured" in text
 

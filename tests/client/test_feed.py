@@ -128,7 +128,7 @@ async def test_callbacks_may_be_coroutines_and_one_that_fails_harms_no_other(
             told.append(gate.symbol)
 
         await feed.wait_open(HIT)
-        here.feedd.daemon.desk.set_kill_switch(True, time.monotonic())
+        here.feedd.daemon.state.set_kill_switch(True, time.monotonic())
         here.exchange.set_fault("reset", symbol=HIT)
         await until(lambda: told == [HIT])
         failures = [record for record in caplog.records if record.getMessage() == "a halt callback failed"]

@@ -40,7 +40,7 @@ async def test_strategy_buys_while_open_and_cancels_on_a_halt() -> None:
         )
         try:
             assert await line_with(process, f"buy {HIT} at ")
-            daemon.daemon.desk.set_kill_switch(True, time.monotonic())
+            daemon.daemon.state.set_kill_switch(True, time.monotonic())
             exchange.set_fault("gap", symbol=HIT, stream="trade", count=3)
             told = {await line_with(process, "halted (", "missed 3 of trade") for _ in range(2)}
             assert f"{HIT} halted (kill_switch): every order is cancelled" in told

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from feedd.config.env_file import kill_switch_in, parse_env_file
 from feedd.config.keys import KEYS
 from feedd.config.settings import (
-    Change,
     Conflict,
     Listen,
     LogFormat,
@@ -23,6 +22,7 @@ from feedd.config.settings import (
     Resolved,
     ResumePolicy,
     RotateWindow,
+    SettingChange,
     Settings,
     Venue,
     describe,
@@ -833,11 +833,11 @@ def test_differences_name_what_changed() -> None:
     new = settings("FLAG_REALTIME=1\nFEEDD_LISTEN=127.0.0.1:9746\nFEEDD_STALE_AFTER_SECONDS_BTCUSDT=7\n")
     changes = differences(old, new)
     assert changes == (
-        Change("FLAG_REALTIME", "0", "1", is_live=True),
-        Change("FEEDD_SYMBOLS", "BTCUSDT,ETHUSDT", "BTCUSDT", is_live=True),
-        Change("FEEDD_LISTEN", "127.0.0.1:9745", "127.0.0.1:9746", is_live=False),
-        Change("FEEDD_STALE_AFTER_SECONDS_BTCUSDT", "", "7", is_live=True),
-        Change("FEEDD_STALE_AFTER_SECONDS_ETHUSDT", "5", "", is_live=True),
+        SettingChange("FLAG_REALTIME", "0", "1", is_live=True),
+        SettingChange("FEEDD_SYMBOLS", "BTCUSDT,ETHUSDT", "BTCUSDT", is_live=True),
+        SettingChange("FEEDD_LISTEN", "127.0.0.1:9745", "127.0.0.1:9746", is_live=False),
+        SettingChange("FEEDD_STALE_AFTER_SECONDS_BTCUSDT", "", "7", is_live=True),
+        SettingChange("FEEDD_STALE_AFTER_SECONDS_ETHUSDT", "5", "", is_live=True),
     )
     assert str(changes[0]) == "FLAG_REALTIME: '0' -> '1'"
 

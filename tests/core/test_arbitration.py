@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from feedd.core.arbitration import BEHIND_SECONDS, HELD_MAX, HOLD_SECONDS, Arbiter
-from feedd.core.connection_set import LOOK_SECONDS, OVERLAP_SECONDS, Link
-from feedd.core.symbol_state import Lane
+from feedd.core.arbitration import BEHIND_SECONDS, HELD_MAX, HOLD_SECONDS, Arbitrator
+from feedd.core.connection_set import OVERLAP_SECONDS, RECHECK_SECONDS, ConnectionRecord
+from feedd.core.symbol_state import StreamState
 from feedd.venues.binance.spot.payloads import AggTrade, BookTicker, Depth, Frame, Kline, Payload, Trade
 from feedd.venues.binance.spot.streams import Subscription, parse_stream
 from tests.venues.binance.spot.frames import EVENT_TIME, data
@@ -50,71 +50,73 @@ class Feed:
     """Does with messages what a feed does: one connection's go straight on, two's come by the arbiter."""
 
     def __init__(self, *streams: str) -> None:
-        self.lanes = {stream: Lane(Subscription("BTCUSDT", parse_stream(stream))) for stream in streams}
-        self.arbiter = Arbiter(self.lanes.values())
-        self.open: list[Link] = []
+        self.streams = {
+            stream: StreamState(Subscription("BTCUSDT", parse_stream(stream))) for stream in streams
+        }
+        self.arbiter = Arbitrator(self.streams.values())
+        self.open: list[ConnectionRecord] = []
         self.passed: list[Payload] = []
 
-    def opens(self, name: str, now: float = 0.0) -> Link:
-        link = Link(name, now, renew_at=86_400.0)
-        self.open.append(link)
-        self.arbiter.opened(link)
-        return link
+    def opens(self, name: str, now: float = 0.0) -> ConnectionRecord:
+        record = ConnectionRecord(name, now, renew_at=86_400.0)
+        self.open.append(record)
+        self.arbiter.opened(record)
+        return record
 
-    def closes(self, link: Link, now: float = 0.0) -> None:
-        self.open.remove(link)
-        self.arbiter.closed(link)
+    def closes(self, record: ConnectionRecord, now: float = 0.0) -> None:
+        self.open.remove(record)
+        self.arbiter.closed(record)
         self.pass_on_what_waited(now)
 
-    def reads(self, link: Link, stream: str, payload: Payload, now: float = 0.0) -> None:
+    def reads(self, record: ConnectionRecord, stream: str, payload: Payload, now: float = 0.0) -> None:
         frame = Frame(f"btcusdt@{stream}", payload)
         if len(self.open) == 1 and self.arbiter.is_caught_up:
             self._admit(stream, payload)
             return
-        link.first_at = now if link.first_at is None else link.first_at
-        if self.arbiter.may_pass(link, frame, link.url.encode(), now):
+        record.first_at = now if record.first_at is None else record.first_at
+        if self.arbiter.may_pass(record, frame, record.url.encode(), now):
             self._admit(stream, payload)
         self.pass_on_what_waited(now)
 
-    def look(self, now: float) -> None:
-        self.arbiter.look(now)
+    def detect_resets(self, now: float) -> None:
+        self.arbiter.detect_resets(now)
         self.pass_on_what_waited(now)
 
     def pass_on_what_waited(self, now: float) -> None:
         while (held := self.arbiter.ready(now)) is not None:
-            assert held.raw == held.link.url.encode()
+            assert held.raw == held.record.url.encode()
             assert held.read_at <= now
-            self._admit(held.lane.stream.name, held.frame.data)
+            self._admit(held.stream_state.stream.name, held.frame.data)
 
     def _admit(self, stream: str, payload: Payload) -> None:
-        if self.lanes[stream].sequence.admit(payload):
+        if self.streams[stream].sequence.admit(payload):
             self.passed.append(payload)
 
     def positions(self, stream: str) -> list[int]:
         """Return the ids (of candles: the event times) of a stream that went on; of a span, the first."""
         start, of_stream = (EVENT_TIME if stream == CANDLE else 0), type(_PAYLOADS[stream])
-        position = self.lanes[stream].sequence.position
+        position = self.streams[stream].sequence.position
         return [position(payload) - start for payload in self.passed if isinstance(payload, of_stream)]
 
     def counts(self, stream: str) -> dict[str, int]:
         """Return what was counted, other than nothing."""
-        sequence = self.lanes[stream].sequence
+        sequence = self.streams[stream].sequence
         names = ("copies", "duplicates", "gaps", "missed", "resets")
         return {name: getattr(sequence, name) for name in names if getattr(sequence, name)}
 
 
-def overlapping(*streams: str) -> tuple[Feed, Link, Link]:
+def overlapping(*streams: str) -> tuple[Feed, ConnectionRecord, ConnectionRecord]:
     """A feed whose second connection has joined: both have brought id 10 of each stream."""
     feed = Feed(*streams)
     elder, younger = feed.opens("elder"), feed.opens("younger")
     for stream in streams:
-        for link in (elder, younger):
-            feed.reads(link, stream, message(stream, 10))
+        for record in (elder, younger):
+            feed.reads(record, stream, message(stream, 10))
     feed.passed.clear()
     return feed, elder, younger
 
 
-def joining(*streams: str) -> tuple[Feed, Link, Link]:
+def joining(*streams: str) -> tuple[Feed, ConnectionRecord, ConnectionRecord]:
     """A feed whose first connection has brought id 10 of each stream, when the second has brought nothing."""
     feed = Feed(*streams)
     elder = feed.opens("elder")
@@ -133,9 +135,9 @@ EACH_RISING = pytest.mark.parametrize("stream", RISING)
 @EACH_STREAM
 def test_first_copy_wins_whoever_brings_it(stream: str) -> None:
     feed, elder, younger = overlapping(stream)
-    for identity, links in ((11, (elder, younger)), (12, (younger, elder)), (13, (elder, younger))):
-        for link in links:
-            feed.reads(link, stream, message(stream, identity))
+    for identity, connection_set in ((11, (elder, younger)), (12, (younger, elder)), (13, (elder, younger))):
+        for record in connection_set:
+            feed.reads(record, stream, message(stream, identity))
     assert feed.positions(stream) == [11, 12, 13]
     assert feed.counts(stream) == {"copies": 1 + 3}
 
@@ -202,9 +204,9 @@ def test_span_that_reaches_back_over_the_newest_update_waits_for_nothing() -> No
 def test_nothing_is_held_for_longer_than_a_quarter_of_a_second(stream: str) -> None:
     feed, _, younger = joining(stream)
     feed.reads(younger, stream, message(stream, 12), now=1.0)
-    feed.look(1.249)
+    feed.detect_resets(1.249)
     assert feed.positions(stream) == []
-    feed.look(1.25)
+    feed.detect_resets(1.25)
     assert feed.positions(stream) == [12]
     assert feed.counts(stream) == ({"gaps": 1, "missed": 1} if stream in COUNTED else {})
 
@@ -235,8 +237,8 @@ def test_connection_that_has_joined_waits_for_nobody_where_ids_skip(stream: str)
 @EACH_RISING
 def test_joining_connection_that_lags_has_joined_with_its_first_copy(stream: str) -> None:
     feed, elder, younger = joining(stream)
-    for link, identity in ((elder, 15), (younger, 12), (younger, 15), (younger, 20)):
-        feed.reads(link, stream, message(stream, identity))
+    for record, identity in ((elder, 15), (younger, 12), (younger, 15), (younger, 20)):
+        feed.reads(record, stream, message(stream, identity))
     assert feed.positions(stream) == [15, 20]
     assert feed.counts(stream) == {"copies": 2}
 
@@ -245,7 +247,7 @@ def test_joining_connection_that_lags_has_joined_with_its_first_copy(stream: str
 def test_connection_has_joined_once_its_first_message_was_held_long_enough(stream: str) -> None:
     feed, _, younger = joining(stream)
     feed.reads(younger, stream, message(stream, 15), now=1.0)
-    feed.look(1.0 + HOLD_SECONDS)
+    feed.detect_resets(1.0 + HOLD_SECONDS)
     feed.reads(younger, stream, message(stream, 20), now=2.0)
     assert feed.positions(stream) == [15, 20]
 
@@ -285,7 +287,7 @@ def test_what_a_closed_connection_had_brought_still_waits_for_the_other(stream: 
     feed.closes(younger)
     assert feed.positions(stream) == []
     feed.reads(elder, stream, message(stream, 11))
-    feed.look(0.0)
+    feed.detect_resets(0.0)
     assert (feed.positions(stream), feed.arbiter.is_caught_up) == ([11, 12], True)
 
 
@@ -311,7 +313,7 @@ def test_beyond_so_many_held_messages_the_oldest_goes_on_and_its_hole_is_counted
 
 
 def is_overlapping(feed: Feed) -> set[bool]:
-    return {lane.sequence.overlapping for lane in feed.lanes.values()}
+    return {stream_state.sequence.overlapping for stream_state in feed.streams.values()}
 
 
 def test_repetitions_are_expected_from_the_second_connection_on_until_the_last_one_has_settled() -> None:
@@ -342,12 +344,12 @@ def test_repetition_after_settling_is_a_duplicate_again(stream: str) -> None:
 def test_ids_that_both_connections_bring_lower_for_a_second_have_begun_anew(stream: str) -> None:
     feed, elder, younger = overlapping(stream)
     for number, now in enumerate((1.0, 1.0 + BEHIND_SECONDS - 0.01, 1.0 + BEHIND_SECONDS)):
-        for link in (elder, younger):
-            feed.reads(link, stream, message(stream, 2 + number))
+        for record in (elder, younger):
+            feed.reads(record, stream, message(stream, 2 + number))
         assert feed.positions(stream) == []
-        feed.look(now)
-    for link in (elder, younger):
-        feed.reads(link, stream, message(stream, 5))
+        feed.detect_resets(now)
+    for record in (elder, younger):
+        feed.reads(record, stream, message(stream, 5))
     assert feed.positions(stream) == [5]
 
 
@@ -357,7 +359,7 @@ def test_connection_that_lags_is_no_new_beginning_while_the_other_does_not(strea
     for second in range(5):
         feed.reads(elder, stream, message(stream, 20 + second))
         feed.reads(younger, stream, message(stream, 15 + second))
-        feed.look(float(second))
+        feed.detect_resets(float(second))
     assert feed.positions(stream) == [20, 21, 22, 23, 24]
 
 
@@ -367,7 +369,7 @@ def test_connection_that_lags_for_long_is_no_new_beginning_while_the_other_is_ju
     feed.reads(elder, stream, message(stream, 20))
     for now in (1.0, 1.0 + BEHIND_SECONDS, 1.1 + BEHIND_SECONDS):
         feed.reads(younger, stream, message(stream, 15))
-        feed.look(now)
+        feed.detect_resets(now)
     assert feed.positions(stream) == [20]
 
 
@@ -375,7 +377,7 @@ def test_connection_that_lags_for_long_is_no_new_beginning_while_the_other_is_ju
 def test_quiet_stream_has_not_begun_anew(stream: str) -> None:
     feed, _, younger = overlapping(stream)
     for now in (1.0, 1.0 + BEHIND_SECONDS):
-        feed.look(now)
+        feed.detect_resets(now)
     feed.reads(younger, stream, message(stream, 10))
     assert feed.positions(stream) == []
 
@@ -385,9 +387,9 @@ def test_each_stay_behind_what_has_gone_on_is_given_its_own_second(stream: str) 
     feed, elder, younger = overlapping(stream)
     feed.reads(elder, stream, message(stream, 20))
     for identity, now in ((18, 1.0), (20, 1.5), (18, 1.0 + BEHIND_SECONDS), (18, 1.9 + BEHIND_SECONDS)):
-        for link in (elder, younger):
-            feed.reads(link, stream, message(stream, identity))
-        feed.look(now)
+        for record in (elder, younger):
+            feed.reads(record, stream, message(stream, identity))
+        feed.detect_resets(now)
     feed.reads(elder, stream, message(stream, 19))
     assert feed.positions(stream) == [20]
 
@@ -398,11 +400,11 @@ def test_connection_that_catches_up_is_no_new_beginning(stream: str) -> None:
     feed.reads(elder, stream, message(stream, 20))
     feed.reads(younger, stream, message(stream, 18))
     feed.closes(elder)
-    feed.look(1.0)
+    feed.detect_resets(1.0)
     feed.reads(younger, stream, message(stream, 20))
-    feed.look(1.5)
+    feed.detect_resets(1.5)
     feed.reads(feed.opens("third"), stream, message(stream, 19))
-    feed.look(1.0 + BEHIND_SECONDS + 0.1)
+    feed.detect_resets(1.0 + BEHIND_SECONDS + 0.1)
     assert feed.positions(stream) == [20]
 
 
@@ -411,11 +413,11 @@ def test_straggler_of_before_a_new_beginning_does_not_shut_out_the_new() -> None
     feed.reads(elder, QUOTE, message(QUOTE, 900))
     feed.reads(elder, QUOTE, message(QUOTE, 5))
     feed.reads(younger, QUOTE, message(QUOTE, 900))
-    feed.look(1.0)
-    for link in (elder, younger):
-        feed.reads(link, QUOTE, message(QUOTE, 6))
+    feed.detect_resets(1.0)
+    for record in (elder, younger):
+        feed.reads(record, QUOTE, message(QUOTE, 6))
     for now in (1.1, 1.1 + BEHIND_SECONDS):
-        feed.look(now)
+        feed.detect_resets(now)
     feed.reads(elder, QUOTE, message(QUOTE, 7))
     assert feed.positions(QUOTE) == [900, 7]
 
@@ -447,17 +449,17 @@ def test_nothing_overtakes_what_is_held(stream: str) -> None:
 def test_straggler_of_before_a_new_beginning_is_no_jump_ahead(stream: str) -> None:
     feed, elder, younger = overlapping(stream)
     feed.reads(elder, stream, message(stream, 1_000_000, time=4_000), now=4.0)
-    feed.look(4.0 + HOLD_SECONDS)
+    feed.detect_resets(4.0 + HOLD_SECONDS)
     before = feed.counts(stream)
     feed.reads(elder, stream, message(stream, 1, time=5_100), now=5.1)
-    for link, identity, time in (
+    for record, identity, time in (
         (younger, 1_000_000, 4_000),
         (younger, 1, 5_100),
         (elder, 2, 5_200),
         (younger, 2, 5_200),
     ):
-        feed.reads(link, stream, message(stream, identity, time=time), now=5.2)
-    feed.look(5.2 + HOLD_SECONDS)
+        feed.reads(record, stream, message(stream, identity, time=time), now=5.2)
+    feed.detect_resets(5.2 + HOLD_SECONDS)
     assert feed.positions(stream) == [1_000_000, 1, 2]
     assert feed.counts(stream) == before | {"copies": before["copies"] + 3, "resets": 1}
 
@@ -575,22 +577,22 @@ class Overlap:
 
     def __post_init__(self) -> None:
         self.feed = Feed(self.stream)
-        self.links = [self.feed.opens("elder")]
+        self.connection_set = [self.feed.opens("elder")]
         self.brought: list[int] = []
 
     def happens(self) -> None:
         arrivals = sorted((*self.arrivals(0), *self.arrivals(1)), key=lambda arrival: arrival[0])
         end = self.sent[-1].at + max(LAGS) + round(HOLD_SECONDS * 1_000)
-        looks = range(0, end + 100, round(LOOK_SECONDS * 1_000))
+        looks = range(0, end + 100, round(RECHECK_SECONDS * 1_000))
         for now in sorted({self.opens_at, *(at for at, _, _ in arrivals), *looks}):
             if now == self.opens_at:
-                self.links.append(self.feed.opens("younger", now / 1_000))
+                self.connection_set.append(self.feed.opens("younger", now / 1_000))
             while arrivals and arrivals[0][0] == now:
                 self.arrives(*arrivals.pop(0))
             if now in looks:
-                self.feed.look(now / 1_000)
+                self.feed.detect_resets(now / 1_000)
             if now >= self.leaves_at and self.may_leave(now / 1_000):
-                self.feed.closes(self.links[self.leaving], now / 1_000)
+                self.feed.closes(self.connection_set[self.leaving], now / 1_000)
         assert self.feed.arbiter.is_caught_up
 
     def arrivals(self, side: int) -> Iterator[tuple[int, int, Payload]]:
@@ -603,14 +605,14 @@ class Overlap:
                     yield at, side, sent.copy(self.stream, side)
 
     def arrives(self, at: int, side: int, payload: Payload) -> None:
-        if self.links[side] in self.feed.open:
-            self.brought.append(self.feed.lanes[self.stream].sequence.position(payload))
-            self.feed.reads(self.links[side], self.stream, payload, at / 1_000)
+        if self.connection_set[side] in self.feed.open:
+            self.brought.append(self.feed.streams[self.stream].sequence.position(payload))
+            self.feed.reads(self.connection_set[side], self.stream, payload, at / 1_000)
 
     def may_leave(self, now: float) -> bool:
         if len(self.feed.open) < 2:
             return False
-        joined_at = self.links[1].first_at
+        joined_at = self.connection_set[1].first_at
         has_overlapped = joined_at is not None and now - joined_at >= OVERLAP_SECONDS
         return self.is_abrupt or (has_overlapped and self.feed.arbiter.is_caught_up)
 

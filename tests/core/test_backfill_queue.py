@@ -16,11 +16,11 @@ from feedd.core.backfill_queue import (
     USED_MAX,
     WEIGHT_PER_MINUTE,
     Backlog,
+    HistoryPage,
     Job,
-    Page,
     WeightBudget,
 )
-from feedd.core.symbol_state import Lane
+from feedd.core.symbol_state import StreamState
 from feedd.venues.binance.spot.streams import Subscription, parse_stream
 
 NOW = 1000.0
@@ -28,33 +28,33 @@ NOW = 1000.0
 
 def test_weight_within_the_limit_is_free() -> None:
     budget = WeightBudget(100)
-    assert [budget.take(25, NOW + second) for second in range(4)] == [0.0] * 4
+    assert [budget.acquire(25, NOW + second) for second in range(4)] == [0.0] * 4
 
 
 def test_weight_beyond_the_limit_waits_until_enough_is_a_minute_old() -> None:
     budget = WeightBudget(100)
     for second in range(4):
-        budget.take(25, NOW + second)
-    assert budget.take(4, NOW + 10.0) == MINUTE - 10.0
-    assert budget.take(26, NOW + 10.0) == MINUTE + 1.0 - 10.0
-    assert budget.take(100, NOW + 10.0) == MINUTE + 3.0 - 10.0
-    assert budget.take(4, NOW + MINUTE) == 0.0
-    assert budget.take(100, NOW + 3.0 + MINUTE) == MINUTE - 3.0
+        budget.acquire(25, NOW + second)
+    assert budget.acquire(4, NOW + 10.0) == MINUTE - 10.0
+    assert budget.acquire(26, NOW + 10.0) == MINUTE + 1.0 - 10.0
+    assert budget.acquire(100, NOW + 10.0) == MINUTE + 3.0 - 10.0
+    assert budget.acquire(4, NOW + MINUTE) == 0.0
+    assert budget.acquire(100, NOW + 3.0 + MINUTE) == MINUTE - 3.0
 
 
 def test_pause_holds_back_even_with_weight_left() -> None:
     budget = WeightBudget(100)
     budget.hold(30.0, NOW)
     budget.hold(5.0, NOW)
-    assert budget.take(1, NOW + 10.0) == 20.0
-    assert budget.take(1, NOW + 30.0) == 0.0
+    assert budget.acquire(1, NOW + 10.0) == 20.0
+    assert budget.acquire(1, NOW + 30.0) == 0.0
 
 
 @pytest.mark.parametrize(("used", "wait"), [(USED_MAX - 1, 0.0), (USED_MAX, MINUTE)])
 def test_address_near_its_limit_is_left_alone_for_a_minute(used: int, wait: float) -> None:
     budget = WeightBudget()
     budget.note_used(used, NOW)
-    assert budget.take(25, NOW) == wait
+    assert budget.acquire(25, NOW) == wait
 
 
 @given(st.lists(st.tuples(st.floats(0.0, 20.0), st.sampled_from((4, 25))), max_size=100))
@@ -62,15 +62,15 @@ def test_any_minute_holds_no_more_than_the_limit(requests: list[tuple[float, int
     budget, now, taken = WeightBudget(100), 0.0, []
     for pause, weight in requests:
         now += pause
-        while (wait := budget.take(weight, now)) > 0.0:
+        while (wait := budget.acquire(weight, now)) > 0.0:
             now = max(now + wait, now + 0.001)
         taken.append((now, weight))
     for start, _ in taken:
         assert sum(weight for at, weight in taken if start <= at < start + MINUTE) <= 100
 
 
-def lane(*holes: tuple[int, int]) -> Lane:
-    made = Lane(Subscription("BTCUSDT", parse_stream("trade")))
+def stream_state(*holes: tuple[int, int]) -> StreamState:
+    made = StreamState(Subscription("BTCUSDT", parse_stream("trade")))
     made.sequence.missing.is_fetched = True
     for hole in holes:
         made.sequence.missing.skipped(*hole)
@@ -78,11 +78,11 @@ def lane(*holes: tuple[int, int]) -> Lane:
 
 
 def job(*holes: tuple[int, int]) -> Job:
-    return Job(lane(*holes), NOW)
+    return Job(stream_state(*holes), NOW)
 
 
 def lost(of: Job) -> list[tuple[int, int, str]]:
-    return [(loss.first, loss.last, loss.why) for loss in of.lane.sequence.missing.losses]
+    return [(loss.first, loss.last, loss.why) for loss in of.stream_state.sequence.missing.losses]
 
 
 @pytest.mark.parametrize(
@@ -107,19 +107,19 @@ def test_ten_thousand_ids_are_ten_pages_and_a_fifth_of_a_minute_s_weight() -> No
     made, budget, pages = job((1, 10_000)), WeightBudget(), 0
     while not made.is_done:
         page = made.page()
-        assert budget.take(25, NOW) == 0.0
+        assert budget.acquire(25, NOW) == 0.0
         for number in range(page.first, page.last + 1):
-            assert made.lane.sequence.missing.fetched(number)
+            assert made.stream_state.sequence.missing.fetched(number)
         made.answered(page, page.last, NOW, 0.5)
         pages += 1
     assert (pages, lost(made)) == (10, [])
-    assert budget.take(WEIGHT_PER_MINUTE - 250, NOW) == 0.0
-    assert budget.take(1, NOW) > 0.0
+    assert budget.acquire(WEIGHT_PER_MINUTE - 250, NOW) == 0.0
+    assert budget.acquire(1, NOW) > 0.0
 
 
-def take(made: Job, page: Page, *numbers: int) -> None:
+def take(made: Job, page: HistoryPage, *numbers: int) -> None:
     for number in numbers:
-        made.lane.sequence.missing.fetched(number)
+        made.stream_state.sequence.missing.fetched(number)
     made.answered(page, numbers[-1] if numbers else None, NOW + 5.0, 0.5)
 
 
@@ -131,7 +131,7 @@ def test_answer_with_all_of_it_ends_the_job() -> None:
     made = job((10, 12))
     take(made, made.page(), 10, 11, 12)
     assert made.is_done
-    assert (lost(made), made.lane.sequence.missing.backfilled) == ([], 3)
+    assert (lost(made), made.stream_state.sequence.missing.backfilled) == ([], 3)
 
 
 def test_ids_that_the_answer_passes_over_are_lost_at_once() -> None:
@@ -139,20 +139,20 @@ def test_ids_that_the_answer_passes_over_are_lost_at_once() -> None:
     take(made, made.page(), 11, 14, 20)
     assert made.is_done
     assert lost(made) == [(10, 15, "the exchange has no such ids")]
-    assert made.lane.sequence.missing.lost == 4
+    assert made.stream_state.sequence.missing.lost == 4
 
 
 def test_answer_beyond_the_page_says_nothing_of_other_holes() -> None:
     made = job((10, 12), (5000, 5001))
     take(made, made.page(), 10, 11, 12, 6000)
-    assert list(made.lane.sequence.missing.pending) == [(5000, 5001)]
+    assert list(made.stream_state.sequence.missing.pending) == [(5000, 5001)]
     assert (made.due_at, lost(made)) == (NOW + 5.0, [])
 
 
 def test_rest_of_a_short_answer_is_asked_for_again_after_a_while() -> None:
     made = job((10, 15))
     take(made, made.page(), 10, 12)
-    assert list(made.lane.sequence.missing.pending) == [(13, 15)]
+    assert list(made.stream_state.sequence.missing.pending) == [(13, 15)]
     assert lost(made) == [(11, 11, "the exchange has no such ids")]
     assert made.due_at == NOW + 5.0 + 0.75 * FIRST_RETRY_SECONDS
 
@@ -175,7 +175,7 @@ def test_failures_are_tried_again_ever_later_and_then_given_up() -> None:
     assert lost(made) == []
     made.failed(made.page(), "500", now, 1.0)
     assert lost(made) == [(10, 12, "500")]
-    assert list(made.lane.sequence.missing.pending) == [(5000, 5001)]
+    assert list(made.stream_state.sequence.missing.pending) == [(5000, 5001)]
     assert made.due_at == now
     # The next page has as many tries.
     made.failed(made.page(), "500", now, 1.0)
@@ -203,8 +203,8 @@ def test_page_is_of_the_past_once_the_ids_began_anew() -> None:
     made = job((10, 12))
     page = made.page()
     assert made.is_current(page)
-    made.lane.sequence.missing.begin_anew("a wipe")
-    made.lane.sequence.missing.skipped(10, 12)
+    made.stream_state.sequence.missing.begin_anew("a wipe")
+    made.stream_state.sequence.missing.skipped(10, 12)
     assert not made.is_current(page)
     assert made.is_current(made.page())
 
@@ -222,23 +222,23 @@ def test_patience_ends_a_while_after_the_last_progress() -> None:
 
 
 def test_backlog_serves_the_one_that_waits_longest_and_lets_streams_take_turns() -> None:
-    backlog, large, small = Backlog(), lane((1, 5000)), lane((1, 1))
+    backlog, large, small = Backlog(), stream_state((1, 5000)), stream_state((1, 1))
     assert (backlog.next_job(), len(backlog)) == (None, 0)
     backlog.note(large, NOW)
     backlog.note(small, NOW + 0.5)
     backlog.note(large, NOW + 3.0)
     assert len(backlog) == 2
     first = backlog.next_job()
-    assert first is not None and first.lane is large
+    assert first is not None and first.stream_state is large
     take(first, first.page(), *range(1, 1001))
     second = backlog.next_job()
-    assert second is not None and second.lane is small
+    assert second is not None and second.stream_state is small
     take(second, second.page(), 1)
     assert backlog.next_job() is first
 
 
 def test_job_that_is_done_is_kept_until_it_is_dropped() -> None:
-    backlog, one = Backlog(), lane((1, 1))
+    backlog, one = Backlog(), stream_state((1, 1))
     backlog.note(one, NOW)
     (made,) = backlog
     one.sequence.missing.fetched(1)

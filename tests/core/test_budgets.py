@@ -17,88 +17,88 @@ from feedd.core.budgets import (
 
 def test_attempts_within_the_limit_are_free() -> None:
     budget = ConnectBudget(3)
-    assert [budget.take(1.0), budget.take(2.0), budget.take(3.0)] == [0.0, 0.0, 0.0]
+    assert [budget.acquire(1.0), budget.acquire(2.0), budget.acquire(3.0)] == [0.0, 0.0, 0.0]
     assert budget.remaining(3.0) == 0
 
 
 def test_next_attempt_waits_until_the_oldest_is_forgotten() -> None:
     budget = ConnectBudget(2)
-    budget.take(1.0)
-    budget.take(2.0)
-    assert budget.take(10.0) == 1.0 + WINDOW_SECONDS - 10.0
-    assert budget.take(1.0 + WINDOW_SECONDS) == 0.0
-    assert budget.take(1.0 + WINDOW_SECONDS) == 1.0
+    budget.acquire(1.0)
+    budget.acquire(2.0)
+    assert budget.acquire(10.0) == 1.0 + WINDOW_SECONDS - 10.0
+    assert budget.acquire(1.0 + WINDOW_SECONDS) == 0.0
+    assert budget.acquire(1.0 + WINDOW_SECONDS) == 1.0
 
 
 def test_pause_holds_back_even_with_attempts_left() -> None:
     budget = ConnectBudget(10)
     budget.hold(30.0, 100.0)
     budget.hold(5.0, 101.0)
-    assert budget.take(110.0) == 20.0
+    assert budget.acquire(110.0) == 20.0
     assert [budget.hold_left(at) for at in (110.0, 130.0, 140.0)] == [20.0, 0.0, 0.0]
     assert budget.remaining(110.0) == 0
-    assert budget.take(130.0) == 0.0
+    assert budget.acquire(130.0) == 0.0
     assert budget.remaining(130.0) == 9
 
 
 def busy_budget() -> ConnectBudget:
     """A budget of eight of which six were taken, from second 1 to 6: the two in reserve are left."""
     budget = ConnectBudget(8)
-    assert [budget.take(float(at), is_planned=True) for at in range(1, 7)] == [0.0] * 6
+    assert [budget.acquire(float(at), is_planned=True) for at in range(1, 7)] == [0.0] * 6
     return budget
 
 
 def test_planned_attempt_waits_until_it_leaves_the_reserve_alone() -> None:
     budget = busy_budget()
-    assert budget.take(10.0, is_planned=True) == 1.0 + WINDOW_SECONDS - 10.0
-    assert budget.take(0.999 + WINDOW_SECONDS, is_planned=True) > 0.0
-    assert budget.take(1.0 + WINDOW_SECONDS, is_planned=True) == 0.0
+    assert budget.acquire(10.0, is_planned=True) == 1.0 + WINDOW_SECONDS - 10.0
+    assert budget.acquire(0.999 + WINDOW_SECONDS, is_planned=True) > 0.0
+    assert budget.acquire(1.0 + WINDOW_SECONDS, is_planned=True) == 0.0
 
 
 def test_planned_attempt_waits_longer_where_the_reserve_was_used() -> None:
     budget = busy_budget()
-    assert budget.take(200.0) == 0.0
-    assert budget.take(210.0, is_planned=True) == 2.0 + WINDOW_SECONDS - 210.0
+    assert budget.acquire(200.0) == 0.0
+    assert budget.acquire(210.0, is_planned=True) == 2.0 + WINDOW_SECONDS - 210.0
 
 
 def test_reserve_is_given_out_evenly() -> None:
     budget = busy_budget()
     pace = WINDOW_SECONDS / 2
-    assert budget.take(10.0) == 6.0 + pace - 10.0
-    assert budget.take(6.0 + pace) == 0.0
-    assert budget.take(7.0 + pace) == pace - 1.0
+    assert budget.acquire(10.0) == 6.0 + pace - 10.0
+    assert budget.acquire(6.0 + pace) == 0.0
+    assert budget.acquire(7.0 + pace) == pace - 1.0
     assert budget.remaining(7.0 + pace) == 1
 
 
 def test_attempt_long_after_the_last_one_need_not_wait_for_its_turn_in_the_reserve() -> None:
     budget = busy_budget()
-    assert [budget.take(250.0), budget.take(251.0)] == [0.0, WINDOW_SECONDS / 2 - 1.0]
+    assert [budget.acquire(250.0), budget.acquire(251.0)] == [0.0, WINDOW_SECONDS / 2 - 1.0]
 
 
 def test_attempt_that_was_refused_costs_nothing() -> None:
     budget = busy_budget()
     for is_planned in (True, False):
-        assert budget.take(10.0, is_planned=is_planned) > 0.0
+        assert budget.acquire(10.0, is_planned=is_planned) > 0.0
     assert budget.remaining(10.0) == 2
 
 
 def test_small_budget_has_no_reserve() -> None:
     budget = ConnectBudget(3)
-    assert [budget.take(float(at), is_planned=True) for at in (1, 2, 3)] == [0.0] * 3
-    assert budget.take(4.0) == 1.0 + WINDOW_SECONDS - 4.0
+    assert [budget.acquire(float(at), is_planned=True) for at in (1, 2, 3)] == [0.0] * 3
+    assert budget.acquire(4.0) == 1.0 + WINDOW_SECONDS - 4.0
 
 
 def test_pause_holds_back_the_reserve_too() -> None:
     budget = busy_budget()
     budget.hold(60.0, 200.0)
-    assert [budget.take(210.0), budget.take(210.0, is_planned=True)] == [50.0, 50.0]
+    assert [budget.acquire(210.0), budget.acquire(210.0, is_planned=True)] == [50.0, 50.0]
 
 
 def test_lowered_limit_counts_what_was_tried_before() -> None:
     budget = busy_budget()
     budget.limit = 2
     assert budget.remaining(10.0) == 0
-    assert budget.take(10.0) == 5.0 + WINDOW_SECONDS - 10.0
+    assert budget.acquire(10.0) == 5.0 + WINDOW_SECONDS - 10.0
 
 
 @given(st.lists(st.floats(0.0, 50.0), max_size=100), st.integers(1, 5))
@@ -106,7 +106,7 @@ def test_any_window_holds_no_more_than_the_limit(pauses: list[float], limit: int
     budget, now, taken = ConnectBudget(limit, window=60.0), 0.0, []
     for pause in pauses:
         now += pause
-        if budget.take(now) == 0.0:
+        if budget.acquire(now) == 0.0:
             taken.append(now)
     for start in taken:
         assert sum(start <= at < start + 60.0 for at in taken) <= limit
@@ -120,7 +120,7 @@ def test_any_planned_attempt_leaves_the_reserve_alone(requests: list[tuple[float
     budget, now = ConnectBudget(limit, window=60.0), 0.0
     for pause, is_planned in requests:
         now += pause
-        if budget.take(now, is_planned=is_planned) == 0.0 and is_planned:
+        if budget.acquire(now, is_planned=is_planned) == 0.0 and is_planned:
             assert budget.remaining(now) >= int(limit * RESERVE)
 
 
@@ -131,10 +131,10 @@ def test_any_attempt_is_free_once_it_has_waited_as_told(
     budget, now = ConnectBudget(limit, window=60.0), 0.0
     for pause, is_planned in requests:
         now += pause
-        wait = budget.take(now, is_planned=is_planned)
+        wait = budget.acquire(now, is_planned=is_planned)
         if wait > 0.0:
             now += wait + 1e-9
-            assert budget.take(now, is_planned=is_planned) == 0.0
+            assert budget.acquire(now, is_planned=is_planned) == 0.0
 
 
 @given(REQUESTS, st.integers(4, 30))
@@ -144,8 +144,8 @@ def test_any_storm_waits_no_longer_than_its_turn_in_the_reserve(
     budget, now = ConnectBudget(limit, window=60.0), 0.0
     for pause, is_planned in requests:
         now += pause
-        budget.take(now, is_planned=is_planned)
-        assert budget.take(now) <= 60.0 / int(limit * RESERVE) + 1e-9
+        budget.acquire(now, is_planned=is_planned)
+        assert budget.acquire(now) <= 60.0 / int(limit * RESERVE) + 1e-9
 
 
 def test_failures_of_many_feeds_are_an_outage_with_one_attempt_a_second() -> None:
@@ -158,9 +158,9 @@ def test_failures_of_many_feeds_are_an_outage_with_one_attempt_a_second() -> Non
         budget.failed(name, now)
         began.append(budget.outage_since)
     assert began == [None, 11.0, 11.0]
-    assert budget.take(20.0) == 0.0
-    assert budget.take(20.25) == pytest.approx(PROBE_PAUSE_SECONDS - 0.25)
-    assert budget.take(20.0 + PROBE_PAUSE_SECONDS) == 0.0
+    assert budget.acquire(20.0) == 0.0
+    assert budget.acquire(20.25) == pytest.approx(PROBE_PAUSE_SECONDS - 0.25)
+    assert budget.acquire(20.0 + PROBE_PAUSE_SECONDS) == 0.0
 
 
 def test_delivery_ends_the_outage() -> None:
@@ -169,7 +169,7 @@ def test_delivery_ends_the_outage() -> None:
         budget.failed(f"S{number}", 10.0)
     budget.delivered()
     assert budget.outage_since is None
-    assert [budget.take(11.0), budget.take(11.0)] == [0.0, 0.0]
+    assert [budget.acquire(11.0), budget.acquire(11.0)] == [0.0, 0.0]
     budget.failed("S0", 12.0)
     assert budget.outage_since is None
 

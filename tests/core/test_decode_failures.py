@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedd.core.decode_failures import ROW, TOLERATED, WINDOW, SchemaRule
+from feedd.core.decode_failures import ROW, TOLERATED, WINDOW, DecodeFailureRule
 
 
-def verdicts(rule: SchemaRule, messages: list[bool]) -> list[bool]:
+def verdicts(rule: DecodeFailureRule, messages: list[bool]) -> list[bool]:
     """Feed messages (True: valid) and collect the verdict after each."""
     found = []
     for ordinal, valid in enumerate(messages, start=1):
@@ -38,12 +38,12 @@ def verdicts(rule: SchemaRule, messages: list[bool]) -> list[bool]:
 )
 def test_messages_up_to_the_last_are_judged(invalid: tuple[int, ...], last: int, expected: bool) -> None:
     messages = [ordinal not in invalid for ordinal in range(1, last + 1)]
-    assert verdicts(SchemaRule(), messages)[-1] is expected
+    assert verdicts(DecodeFailureRule(), messages)[-1] is expected
 
 
 @given(st.lists(st.booleans() | st.just(True), max_size=400))
 def test_any_messages_are_judged_as_the_definition_says(messages: list[bool]) -> None:
-    for position, verdict in enumerate(verdicts(SchemaRule(), messages), start=1):
+    for position, verdict in enumerate(verdicts(DecodeFailureRule(), messages), start=1):
         window = messages[max(0, position - WINDOW) : position]
         in_a_row = len(window) >= ROW and not any(window[-ROW:])
         assert verdict is (window.count(False) > TOLERATED or in_a_row)

@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedd.core.gaps import HOLES_PENDING_MAX, HOLES_REMEMBERED, IDS_PENDING_MAX, Holes, Loss, Missing
+from feedd.core.gaps import HOLES_PENDING_MAX, HOLES_REMEMBERED, IDS_PENDING_MAX, GapLedger, IdRanges, Loss
 
 
-def holes(*found: tuple[int, int], most_holes: int = 10, most_ids: float = 1000) -> Holes:
-    made = Holes(most_holes, most_ids)
+def holes(*found: tuple[int, int], most_holes: int = 10, most_ids: float = 1000) -> IdRanges:
+    made = IdRanges(most_holes, most_ids)
     for hole in found:
         made.add(hole)
     return made
 
 
-def fetched(*skipped: tuple[int, int]) -> Missing:
-    missing = Missing()
+def fetched(*skipped: tuple[int, int]) -> GapLedger:
+    missing = GapLedger()
     missing.is_fetched = True
     for hole in skipped:
         missing.skipped(*hole)
@@ -64,7 +64,7 @@ def test_what_is_not_above_an_id_can_be_taken_out(
     last: int, taken: list[tuple[int, int]], rest: list[tuple[int, int]]
 ) -> None:
     made = holes((10, 14), (20, 24))
-    assert made.take_up_to(last) == taken
+    assert made.remove_up_to(last) == taken
     assert list(made) == rest
 
 
@@ -83,12 +83,12 @@ def test_surplus_is_the_oldest(
     most_holes: int, most_ids: int, surplus: list[tuple[int, int]], rest: list[tuple[int, int]]
 ) -> None:
     made = holes((10, 14), (20, 24), (30, 39), most_holes=most_holes, most_ids=most_ids)
-    assert made.take_surplus() == surplus
+    assert made.remove_surplus() == surplus
     assert list(made) == rest
 
 
 def test_skipped_ids_are_lost_at_once_where_nobody_fetches_them() -> None:
-    missing = Missing()
+    missing = GapLedger()
     missing.skipped(10, 14)
     assert (missing.lost, len(missing.pending), missing.news, missing.losses) == (5, 0, False, [])
 
@@ -151,7 +151,7 @@ def test_more_holes_than_are_kept_lose_the_oldest() -> None:
 
 
 def test_only_the_latest_lost_holes_are_remembered() -> None:
-    missing = Missing()
+    missing = GapLedger()
     for number in range(0, 2 * HOLES_REMEMBERED + 2, 2):
         missing.skipped(number, number)
     assert [missing.came(0, 0), missing.came(2, 2)] == [False, True]
@@ -192,7 +192,7 @@ ACTIONS = st.lists(
 
 @given(ACTIONS)
 def test_any_history_accounts_for_each_id_once_and_no_count_falls(actions: list[tuple[str, int]]) -> None:
-    missing, next_id, skipped, late, handed_on = Missing(), 0, 0, 0, set[int]()
+    missing, next_id, skipped, late, handed_on = GapLedger(), 0, 0, 0, set[int]()
     for action, number in actions:
         before = missing.lost, missing.backfilled
         was_pending = any(first <= number <= last for first, last in missing.pending)

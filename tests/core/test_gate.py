@@ -253,7 +253,7 @@ def test_re_arm_of_an_open_gate_changes_nothing() -> None:
 def test_policy_that_latches_no_more_lets_a_latched_halt_go() -> None:
     gate = open_gate(ResumePolicy.MANUAL)
     gate.trip(Reason.STALE, 2.0)
-    gate.follow(2.0, ResumePolicy.AUTO, 3.0)
+    gate.apply_policy(2.0, ResumePolicy.AUTO, 3.0)
     assert (gate.reasons, gate.resume_after) == ((Reason.STALE,), 2.0)
     gate.clear(Reason.STALE, 4.0)
     gate.good(4.0)
@@ -264,14 +264,14 @@ def test_policy_that_latches_no_more_lets_a_latched_halt_go() -> None:
 def test_policy_that_still_latches_keeps_a_latched_halt() -> None:
     gate = open_gate(ResumePolicy.MANUAL)
     gate.trip(Reason.STALE, 2.0)
-    gate.follow(RESUME_AFTER, ResumePolicy.MANUAL, 3.0)
+    gate.apply_policy(RESUME_AFTER, ResumePolicy.MANUAL, 3.0)
     assert gate.reasons == (Reason.STALE, Reason.LATCHED)
 
 
 @pytest.mark.parametrize("policy", ResumePolicy)
 def test_other_policy_tells_nothing_at_an_open_gate(policy: ResumePolicy) -> None:
     gate = open_gate()
-    gate.follow(RESUME_AFTER, policy, 3.0)
+    gate.apply_policy(RESUME_AFTER, policy, 3.0)
     gate.trip(Reason.STALE, 4.0)
     assert [change.at for change in gate.changes] == [4.0]
     assert (Reason.LATCHED in gate.active) is (policy is ResumePolicy.MANUAL)
@@ -335,7 +335,7 @@ class GateMachine(RuleBasedStateMachine):
 
     @rule(policy=st.sampled_from(ResumePolicy))
     def choose_policy(self, policy: ResumePolicy) -> None:
-        self.gate.follow(RESUME_AFTER, policy, self.now)
+        self.gate.apply_policy(RESUME_AFTER, policy, self.now)
         assert self.removed() <= {Reason.LATCHED}
 
     @rule(seconds=st.sampled_from((0.125, 1.0, RESUME_AFTER - 0.125, RESUME_AFTER, 60.0)))

@@ -26,7 +26,7 @@ from feedd.core.sequence import (
     sequence_for,
 )
 from feedd.venues.binance.spot.payloads import Payload
-from feedd.venues.binance.spot.streams import Kind
+from feedd.venues.binance.spot.streams import StreamKind
 from tests.venues.binance.spot.frames import EVENT_TIME, data
 
 
@@ -70,25 +70,29 @@ def counts(sequence: Sequence) -> tuple[int, int, int, int]:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        (Kind.TRADE, TradeSequence),
-        (Kind.AGG_TRADE, AggTradeSequence),
-        (Kind.DEPTH, DepthSequence),
-        (Kind.BOOK_TICKER, BookTickerSequence),
-        (Kind.PARTIAL_DEPTH, PartialDepthSequence),
-        (Kind.KLINE, EventTimeSequence),
-        (Kind.MINI_TICKER, EventTimeSequence),
-        (Kind.TICKER, EventTimeSequence),
-        (Kind.WINDOW_TICKER, EventTimeSequence),
-        (Kind.AVERAGE_PRICE, EventTimeSequence),
+        (StreamKind.TRADE, TradeSequence),
+        (StreamKind.AGG_TRADE, AggTradeSequence),
+        (StreamKind.DEPTH, DepthSequence),
+        (StreamKind.BOOK_TICKER, BookTickerSequence),
+        (StreamKind.PARTIAL_DEPTH, PartialDepthSequence),
+        (StreamKind.KLINE, EventTimeSequence),
+        (StreamKind.MINI_TICKER, EventTimeSequence),
+        (StreamKind.TICKER, EventTimeSequence),
+        (StreamKind.WINDOW_TICKER, EventTimeSequence),
+        (StreamKind.AVERAGE_PRICE, EventTimeSequence),
     ],
 )
-def test_kind_has_its_rule(kind: Kind, expected: type[Sequence]) -> None:
+def test_kind_has_its_rule(kind: StreamKind, expected: type[Sequence]) -> None:
     assert type(sequence_for(kind)) is expected
 
 
 CONSECUTIVE = pytest.mark.parametrize(
     ("kind", "message"),
-    [(Kind.TRADE, trade), (Kind.AGG_TRADE, aggregate), (Kind.DEPTH, lambda one: depth(one, one))],
+    [
+        (StreamKind.TRADE, trade),
+        (StreamKind.AGG_TRADE, aggregate),
+        (StreamKind.DEPTH, lambda one: depth(one, one)),
+    ],
 )
 
 
@@ -108,7 +112,11 @@ CONSECUTIVE = pytest.mark.parametrize(
 )
 @CONSECUTIVE
 def test_ids_that_step_by_one_prove_repetition_and_loss(
-    kind: Kind, message: Callable[[int], Payload], ids: list[int], news: list[bool], expected: tuple[int, ...]
+    kind: StreamKind,
+    message: Callable[[int], Payload],
+    ids: list[int],
+    news: list[bool],
+    expected: tuple[int, ...],
 ) -> None:
     sequence = sequence_for(kind)
     assert admitted(sequence, map(message, ids)) == news
@@ -129,7 +137,7 @@ def test_ids_that_step_by_one_prove_repetition_and_loss(
 def test_depth_follows_from_last_to_first_update(
     spans: list[tuple[int, int]], news: list[bool], expected: tuple[int, ...]
 ) -> None:
-    sequence = sequence_for(Kind.DEPTH)
+    sequence = sequence_for(StreamKind.DEPTH)
     assert admitted(sequence, [depth(*span) for span in spans]) == news
     assert counts(sequence) == expected
 
@@ -154,7 +162,7 @@ def test_lower_id_with_later_event_time_is_a_new_beginning_and_no_loss(
 
 
 def test_new_beginning_forgets_the_holes() -> None:
-    sequence = sequence_for(Kind.TRADE)
+    sequence = sequence_for(StreamKind.TRADE)
     news = admitted(sequence, [trade(1_000, 0), trade(1_010, 1), trade(1, 2), trade(1_005, 0)])
     assert news == [True, True, True, True]
     # The straggler is taken for a jump ahead: to know better, every hole of the past would have to be kept.
@@ -162,13 +170,13 @@ def test_new_beginning_forgets_the_holes() -> None:
 
 
 def test_hole_of_before_a_new_beginning_cannot_be_filled() -> None:
-    sequence = sequence_for(Kind.TRADE)
+    sequence = sequence_for(StreamKind.TRADE)
     admitted(sequence, [trade(1_000, 0), trade(1_010, 1), trade(1, 2), trade(2_000, 3)])
     assert admitted(sequence, [trade(1_005, 2), trade(1_005, 2)]) == [True, False]
 
 
 def test_only_the_latest_holes_are_remembered() -> None:
-    sequence = sequence_for(Kind.TRADE)
+    sequence = sequence_for(StreamKind.TRADE)
     odd = [trade(trade_id) for trade_id in range(1, 2 * HOLES_REMEMBERED + 4, 2)]
     assert all(admitted(sequence, odd))
     assert admitted(sequence, [trade(2), trade(4)]) == [False, True]
@@ -177,7 +185,7 @@ def test_only_the_latest_holes_are_remembered() -> None:
 
 @CONSECUTIVE
 def test_forgetting_takes_any_next_message_for_the_first_and_keeps_the_counts(
-    kind: Kind, message: Callable[[int], Payload]
+    kind: StreamKind, message: Callable[[int], Payload]
 ) -> None:
     sequence = sequence_for(kind)
     admitted(sequence, map(message, [10, 20, 20]))
@@ -197,7 +205,7 @@ def test_forgetting_takes_any_next_message_for_the_first_and_keeps_the_counts(
     ],
 )
 def test_quotes_must_rise_and_may_skip(ids: list[int], news: list[bool], expected: tuple[int, ...]) -> None:
-    sequence = sequence_for(Kind.BOOK_TICKER)
+    sequence = sequence_for(StreamKind.BOOK_TICKER)
     assert admitted(sequence, map(quote, ids)) == news
     assert counts(sequence) == expected
 
@@ -206,13 +214,13 @@ def test_quotes_must_rise_and_may_skip(ids: list[int], news: list[bool], expecte
     ("behind", "expected"), [(IDENTITIES_REMEMBERED - 1, False), (IDENTITIES_REMEMBERED, True)]
 )
 def test_quote_older_than_all_that_are_remembered_is_a_new_beginning(behind: int, expected: bool) -> None:
-    sequence = sequence_for(Kind.BOOK_TICKER)
+    sequence = sequence_for(StreamKind.BOOK_TICKER)
     admitted(sequence, map(quote, range(1_000)))
     assert sequence.admit(quote(999 - behind)) is expected
 
 
 def test_book_that_did_not_change_is_as_good_as_new() -> None:
-    sequence = sequence_for(Kind.PARTIAL_DEPTH)
+    sequence = sequence_for(StreamKind.PARTIAL_DEPTH)
     assert admitted(sequence, map(book, [5, 5, 9, 9, 7, 5])) == [True, True, True, True, False, False]
     assert counts(sequence) == (2, 0, 0, 0)
 
@@ -231,7 +239,7 @@ def test_book_that_did_not_change_is_as_good_as_new() -> None:
 def test_candles_must_rise_in_event_time_unless_they_differ(
     messages: list[tuple[int, str]], news: list[bool], expected: tuple[int, ...]
 ) -> None:
-    sequence = sequence_for(Kind.KLINE)
+    sequence = sequence_for(StreamKind.KLINE)
     assert admitted(sequence, [kline(time, close) for time, close in messages]) == news
     assert counts(sequence) == expected
 
@@ -240,7 +248,7 @@ def test_candles_must_rise_in_event_time_unless_they_differ(
     ("behind", "expected"), [(EVENT_TIMES_REMEMBERED - 1, False), (EVENT_TIMES_REMEMBERED, True)]
 )
 def test_clock_set_back_by_more_than_is_remembered_is_a_new_beginning(behind: int, expected: bool) -> None:
-    sequence = sequence_for(Kind.KLINE)
+    sequence = sequence_for(StreamKind.KLINE)
     admitted(sequence, [kline(time) for time in range(20)])
     assert sequence.admit(kline(19 - behind, close="2.0")) is expected
 
@@ -259,7 +267,7 @@ def test_rising_identity_may_begin_anywhere_once_forgotten(
 
 
 def test_forgetting_takes_candles_that_share_a_time_for_new_too() -> None:
-    sequence = sequence_for(Kind.KLINE)
+    sequence = sequence_for(StreamKind.KLINE)
     twins = [kline(0, "1"), kline(0, "2")]
     admitted(sequence, twins)
     sequence.forget()
@@ -349,7 +357,7 @@ def test_any_new_beginning_is_judged_like_a_first_one(before: Delivery, after: D
 
 @CONSECUTIVE
 def test_hole_that_is_being_fetched_is_no_loss_until_the_ids_begin_anew(
-    kind: Kind, message: Callable[[int], Payload]
+    kind: StreamKind, message: Callable[[int], Payload]
 ) -> None:
     sequence = sequence_for(kind)
     sequence.missing.is_fetched = True
@@ -364,7 +372,7 @@ def test_hole_that_is_being_fetched_is_no_loss_until_the_ids_begin_anew(
 
 @given(st.lists(st.integers(0, 200), max_size=200))
 def test_any_quotes_that_are_admitted_rise_between_new_beginnings(ids: list[int]) -> None:
-    sequence = sequence_for(Kind.BOOK_TICKER)
+    sequence = sequence_for(StreamKind.BOOK_TICKER)
     last = -1
     for update_id in ids:
         resets = sequence.resets
@@ -391,11 +399,12 @@ TRADES = st.integers(0, 30).map(lambda count: [trade(trade_id) for trade_id in r
 
 
 @pytest.mark.parametrize(
-    ("kind", "messages"), [(Kind.KLINE, CANDLES), (Kind.BOOK_TICKER, QUOTES), (Kind.TRADE, TRADES)]
+    ("kind", "messages"),
+    [(StreamKind.KLINE, CANDLES), (StreamKind.BOOK_TICKER, QUOTES), (StreamKind.TRADE, TRADES)],
 )
 @given(st.data())
 def test_any_two_connections_hand_on_each_message_once(
-    kind: Kind, messages: st.SearchStrategy[list[Payload]], drawn: st.DataObject
+    kind: StreamKind, messages: st.SearchStrategy[list[Payload]], drawn: st.DataObject
 ) -> None:
     sent = drawn.draw(messages)
     received = merged(sent, drawn.draw(st.lists(st.booleans(), max_size=2 * len(sent))))
@@ -418,13 +427,13 @@ def test_any_two_connections_hand_on_each_message_once(
     ],
 )
 def test_position_is_what_orders_a_stream(payload: Payload, expected: int) -> None:
-    kinds = [kind for kind in Kind if isinstance(payload, kind.payload_type)]
+    kinds = [kind for kind in StreamKind if isinstance(payload, kind.payload_type)]
     assert [sequence_for(kind).position(payload) for kind in kinds] == [expected]
 
 
 @CONSECUTIVE
 def test_message_is_ahead_if_ids_before_it_are_still_to_come(
-    kind: Kind, message: Callable[[int], Payload]
+    kind: StreamKind, message: Callable[[int], Payload]
 ) -> None:
     sequence = sequence_for(kind)
     assert not sequence.is_ahead(message(10))
@@ -435,24 +444,25 @@ def test_message_is_ahead_if_ids_before_it_are_still_to_come(
 
 
 def test_span_that_reaches_back_is_not_ahead() -> None:
-    sequence = sequence_for(Kind.DEPTH)
+    sequence = sequence_for(StreamKind.DEPTH)
     sequence.admit(depth(10, 15))
     assert [sequence.is_ahead(depth(first, 30)) for first in (12, 16, 17)] == [False, False, True]
 
 
 RISING = pytest.mark.parametrize(
-    ("kind", "message"), [(Kind.BOOK_TICKER, quote), (Kind.PARTIAL_DEPTH, book), (Kind.KLINE, kline)]
+    ("kind", "message"),
+    [(StreamKind.BOOK_TICKER, quote), (StreamKind.PARTIAL_DEPTH, book), (StreamKind.KLINE, kline)],
 )
 
 
 @RISING
-def test_nothing_is_ahead_where_ids_skip(kind: Kind, message: Callable[[int], Payload]) -> None:
+def test_nothing_is_ahead_where_ids_skip(kind: StreamKind, message: Callable[[int], Payload]) -> None:
     sequence = sequence_for(kind)
     sequence.admit(message(10))
     assert not sequence.is_ahead(message(12))
 
 
-def while_overlapping(kind: Kind, payloads: Iterable[Payload] = ()) -> Sequence:
+def while_overlapping(kind: StreamKind, payloads: Iterable[Payload] = ()) -> Sequence:
     """Return a sequence of which two connections have brought these messages."""
     sequence = sequence_for(kind)
     sequence.overlapping = True
@@ -462,7 +472,7 @@ def while_overlapping(kind: Kind, payloads: Iterable[Payload] = ()) -> Sequence:
 
 @CONSECUTIVE
 def test_repetition_while_overlapping_is_a_copy_and_no_duplicate(
-    kind: Kind, message: Callable[[int], Payload]
+    kind: StreamKind, message: Callable[[int], Payload]
 ) -> None:
     sequence = while_overlapping(kind)
     assert admitted(sequence, map(message, [5, 5, 6, 5, 8, 7, 7])) == [
@@ -476,7 +486,7 @@ def test_repetition_while_overlapping_is_a_copy_and_no_duplicate(
 
 @RISING
 def test_repetition_while_overlapping_is_a_copy_and_no_duplicate_where_ids_skip(
-    kind: Kind, message: Callable[[int], Payload]
+    kind: StreamKind, message: Callable[[int], Payload]
 ) -> None:
     sequence = while_overlapping(kind)
     assert admitted(sequence, map(message, [5, 5, 9, 5, 9, 12])) == [True, False, True, False, False, True]
@@ -488,7 +498,7 @@ def test_repetition_while_overlapping_is_a_copy_and_no_duplicate_where_ids_skip(
 
 @RISING
 def test_lower_id_while_overlapping_is_a_copy_however_old_it_is(
-    kind: Kind, message: Callable[[int], Payload]
+    kind: StreamKind, message: Callable[[int], Payload]
 ) -> None:
     sequence = while_overlapping(kind, map(message, range(100, 400)))
     assert not sequence.admit(message(1))
@@ -496,7 +506,7 @@ def test_lower_id_while_overlapping_is_a_copy_however_old_it_is(
 
 
 def test_candles_that_share_a_time_are_news_while_overlapping_unless_they_are_the_same() -> None:
-    sequence = while_overlapping(Kind.KLINE)
+    sequence = while_overlapping(StreamKind.KLINE)
     twins = [kline(0, "1"), kline(0, "2")]
     assert admitted(sequence, twins + twins) == [True, True, False, False]
     assert sequence.copies == 2
@@ -505,9 +515,9 @@ def test_candles_that_share_a_time_are_news_while_overlapping_unless_they_are_th
 TIMED = pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (Kind.TRADE, trade),
-        (Kind.AGG_TRADE, aggregate),
-        (Kind.DEPTH, lambda one, time: depth(one, one, time)),
+        (StreamKind.TRADE, trade),
+        (StreamKind.AGG_TRADE, aggregate),
+        (StreamKind.DEPTH, lambda one, time: depth(one, one, time)),
     ],
 )
 Timed = Callable[[int, int], Payload]
@@ -518,7 +528,7 @@ Timed = Callable[[int, int], Payload]
 )
 @TIMED
 def test_lower_id_while_overlapping_begins_anew_only_if_it_is_later_by_more_than_servers_differ(
-    kind: Kind, message: Timed, later_ms: int, expected: bool
+    kind: StreamKind, message: Timed, later_ms: int, expected: bool
 ) -> None:
     sequence = while_overlapping(kind, [message(1_000, 0), message(1_001, 500)])
     assert sequence.admit(message(1_000, 500 + later_ms)) is expected
@@ -536,7 +546,7 @@ def test_lower_id_while_overlapping_begins_anew_only_if_it_is_later_by_more_than
 )
 @TIMED
 def test_id_of_before_the_start_cannot_be_a_copy_unless_all_has_just_begun(
-    kind: Kind, message: Timed, lived_ms: int, later_ms: int, expected: bool
+    kind: StreamKind, message: Timed, lived_ms: int, later_ms: int, expected: bool
 ) -> None:
     sequence = while_overlapping(kind, [message(1_000, 0), message(1_001, lived_ms)])
     assert sequence.admit(message(999, lived_ms + later_ms)) is expected
@@ -544,7 +554,7 @@ def test_id_of_before_the_start_cannot_be_a_copy_unless_all_has_just_begun(
 
 
 @TIMED
-def test_new_beginning_is_the_start_from_then_on(kind: Kind, message: Timed) -> None:
+def test_new_beginning_is_the_start_from_then_on(kind: StreamKind, message: Timed) -> None:
     sequence = while_overlapping(kind, [message(1_000, 0), message(1, 2_000), message(2, 4_000)])
     assert not sequence.admit(message(1, 4_001))
     assert sequence.admit(message(0, 4_001))
@@ -552,7 +562,7 @@ def test_new_beginning_is_the_start_from_then_on(kind: Kind, message: Timed) -> 
 
 
 @TIMED
-def test_first_message_after_forgetting_is_the_start_from_then_on(kind: Kind, message: Timed) -> None:
+def test_first_message_after_forgetting_is_the_start_from_then_on(kind: StreamKind, message: Timed) -> None:
     sequence = while_overlapping(kind, [message(1_000, 0)])
     sequence.forget()
     admitted(sequence, [message(500, 2_000), message(501, 4_000)])
@@ -562,7 +572,7 @@ def test_first_message_after_forgetting_is_the_start_from_then_on(kind: Kind, me
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 50)), max_size=60))
 def test_any_repetition_is_counted_once_as_what_it_is_at_the_time(deliveries: list[tuple[bool, int]]) -> None:
-    for kind, message in ((Kind.TRADE, lambda one: trade(one, 0)), (Kind.BOOK_TICKER, quote)):
+    for kind, message in ((StreamKind.TRADE, lambda one: trade(one, 0)), (StreamKind.BOOK_TICKER, quote)):
         sequence = sequence_for(kind)
         for overlapping, identity in deliveries:
             sequence.overlapping = overlapping
@@ -581,13 +591,13 @@ def test_newest_is_the_highest_position_so_far(message: Callable[[int], Payload]
     assert sequence.newest == sequence.position(message(9))
 
 
-def _kind_of(payload: Payload) -> Kind:
-    return next(kind for kind in Kind if isinstance(payload, kind.payload_type))
+def _kind_of(payload: Payload) -> StreamKind:
+    return next(kind for kind in StreamKind if isinstance(payload, kind.payload_type))
 
 
-@pytest.mark.parametrize(("kind", "message"), [(Kind.BOOK_TICKER, quote), (Kind.KLINE, kline)])
+@pytest.mark.parametrize(("kind", "message"), [(StreamKind.BOOK_TICKER, quote), (StreamKind.KLINE, kline)])
 def test_one_identity_that_is_far_too_high_does_not_shut_out_all_that_follow(
-    kind: Kind, message: Callable[[int], Payload]
+    kind: StreamKind, message: Callable[[int], Payload]
 ) -> None:
     sequence = sequence_for(kind)
     sequence.admit(message(1))
@@ -598,7 +608,7 @@ def test_one_identity_that_is_far_too_high_does_not_shut_out_all_that_follow(
 
 
 def test_copy_of_before_a_new_beginning_is_no_jump_ahead() -> None:
-    sequence = sequence_for(Kind.TRADE)
+    sequence = sequence_for(StreamKind.TRADE)
     sequence.overlapping = True
     assert admitted(sequence, [trade(1000), trade(3, time=9000)]) == [True, True]
     lagging = trade(1000)
@@ -613,7 +623,7 @@ def test_copy_of_before_a_new_beginning_is_no_jump_ahead() -> None:
 )
 @TIMED
 def test_higher_id_after_a_new_beginning_is_a_copy_only_if_it_is_older_by_more_than_servers_differ(
-    kind: Kind, message: Timed, earlier_ms: int, expected: bool
+    kind: StreamKind, message: Timed, earlier_ms: int, expected: bool
 ) -> None:
     sequence = while_overlapping(kind, [message(1_000, 0), message(1, 5_000)])
     lagging = message(1_000, 5_000 - earlier_ms)
@@ -623,7 +633,7 @@ def test_higher_id_after_a_new_beginning_is_a_copy_only_if_it_is_older_by_more_t
 @pytest.mark.parametrize("overlapping", [True, False])
 @TIMED
 def test_higher_id_is_ahead_however_old_unless_a_copy_may_lag_behind_a_new_beginning(
-    kind: Kind, message: Timed, overlapping: bool
+    kind: StreamKind, message: Timed, overlapping: bool
 ) -> None:
     sequence = sequence_for(kind)
     sequence.admit(message(1_000, 5_000))
@@ -635,7 +645,7 @@ def test_higher_id_is_ahead_however_old_unless_a_copy_may_lag_behind_a_new_begin
 
 
 def test_hole_of_before_a_new_beginning_is_none_of_the_new_ids() -> None:
-    sequence = sequence_for(Kind.DEPTH)
+    sequence = sequence_for(StreamKind.DEPTH)
     before = [depth(1_000, 1_000, 0), depth(1_010, 1_010, 1)]
     after = [depth(1, 900, 2), depth(901, 2_000, 3)]
     assert admitted(sequence, [*before, *after, depth(1_004, 1_005, 1)]) == [True] * 4 + [False]
@@ -643,7 +653,7 @@ def test_hole_of_before_a_new_beginning_is_none_of_the_new_ids() -> None:
 
 
 def test_lower_quotes_that_do_not_rise_on_and_on_are_old_ones() -> None:
-    sequence = sequence_for(Kind.BOOK_TICKER)
+    sequence = sequence_for(StreamKind.BOOK_TICKER)
     admitted(sequence, map(quote, (1, 10_000)))
     almost = range(2, 1 + LOWER_IN_ORDER)
     anew = range(100, 100 + LOWER_IN_ORDER)
@@ -652,7 +662,7 @@ def test_lower_quotes_that_do_not_rise_on_and_on_are_old_ones() -> None:
 
 
 def test_quotes_out_of_order_now_and_then_are_never_a_new_beginning() -> None:
-    sequence = sequence_for(Kind.BOOK_TICKER)
+    sequence = sequence_for(StreamKind.BOOK_TICKER)
     sequence.admit(quote(0))
     for ten in range(10, 200, 10):
         assert sequence.admit(quote(ten))

@@ -4,51 +4,51 @@ from __future__ import annotations
 
 import pytest
 
-from feedd.core.staleness import Freshness
+from feedd.core.staleness import StalenessRule
 
 
 def test_feed_that_never_spoke_ages_from_the_start() -> None:
-    freshness = Freshness(limit=10.0, now=100.0)
-    assert (freshness.age(now=104.0), freshness.deadline) == (4.0, 110.0)
+    staleness = StalenessRule(limit=10.0, now=100.0)
+    assert (staleness.age(now=104.0), staleness.deadline) == (4.0, 110.0)
 
 
 def test_message_moves_the_deadline() -> None:
-    freshness = Freshness(limit=10.0, now=100.0)
-    freshness.last_at = 107.0
-    assert (freshness.age(now=108.0), freshness.deadline) == (1.0, 117.0)
+    staleness = StalenessRule(limit=10.0, now=100.0)
+    staleness.last_at = 107.0
+    assert (staleness.age(now=108.0), staleness.deadline) == (1.0, 117.0)
 
 
 @pytest.mark.parametrize(("now", "expected"), [(117.0 - 1e-9, False), (117.0, True), (1000.0, True)])
 def test_feed_is_stale_from_the_deadline_on(now: float, expected: bool) -> None:
-    freshness = Freshness(limit=10.0, now=100.0)
-    freshness.last_at = 107.0
-    assert freshness.is_stale(now) is expected
+    staleness = StalenessRule(limit=10.0, now=100.0)
+    staleness.last_at = 107.0
+    assert staleness.is_stale(now) is expected
 
 
 def test_message_at_time_zero_counts_as_one() -> None:
-    freshness = Freshness(limit=10.0, now=-5.0)
-    freshness.last_at = 0.0
-    assert (freshness.age(now=1.0), freshness.deadline) == (1.0, 10.0)
+    staleness = StalenessRule(limit=10.0, now=-5.0)
+    staleness.last_at = 0.0
+    assert (staleness.age(now=1.0), staleness.deadline) == (1.0, 10.0)
 
 
 def test_restart_forgets_what_came_before() -> None:
-    freshness = Freshness(limit=10.0, now=100.0)
-    freshness.last_at = 107.0
-    freshness.expected_after = 30.0
-    freshness.restart(now=200.0)
-    assert (freshness.age(now=201.0), freshness.deadline) == (1.0, 210.0)
+    staleness = StalenessRule(limit=10.0, now=100.0)
+    staleness.last_at = 107.0
+    staleness.expected_after = 30.0
+    staleness.restart(now=200.0)
+    assert (staleness.age(now=201.0), staleness.deadline) == (1.0, 210.0)
 
 
 def test_silence_that_was_announced_is_not_held_against_the_feed() -> None:
-    freshness = Freshness(limit=10.0, now=100.0)
-    freshness.last_at = 107.0
-    freshness.expected_after = 30.0
-    assert (freshness.deadline, freshness.age(now=140.0)) == (147.0, 33.0)
-    assert not freshness.is_stale(now=146.999)
-    assert freshness.is_stale(now=147.0)
+    staleness = StalenessRule(limit=10.0, now=100.0)
+    staleness.last_at = 107.0
+    staleness.expected_after = 30.0
+    assert (staleness.deadline, staleness.age(now=140.0)) == (147.0, 33.0)
+    assert not staleness.is_stale(now=146.999)
+    assert staleness.is_stale(now=147.0)
 
 
 def test_changed_limit_counts_at_once() -> None:
-    freshness = Freshness(limit=10.0, now=100.0)
-    freshness.limit = 2.0
-    assert freshness.is_stale(now=102.0)
+    staleness = StalenessRule(limit=10.0, now=100.0)
+    staleness.limit = 2.0
+    assert staleness.is_stale(now=102.0)

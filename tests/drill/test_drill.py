@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import pytest
 
 from feedd.config.settings import Settings, resolve
-from feedd.core.decode_failures import SchemaRule
+from feedd.core.decode_failures import DecodeFailureRule
 from feedd.core.sequence import TradeSequence
-from feedd.core.symbol_state import Session
+from feedd.core.symbol_state import SymbolState
 from feedd.drill import NotDrillableError, NotReadyError, drill, named
 from feedd.drill.harmless import HARMLESS
 from feedd.drill.harms import HARMS
@@ -60,12 +60,12 @@ def test_every_harm_is_caught_for_its_reason_in_its_time_and_nothing_harmless_ha
 # --- one broken rule
 
 
-class Deaf(SchemaRule):
+class Deaf(DecodeFailureRule):
     def is_failing(self, ordinal: int) -> bool:
         return False
 
 
-class Touchy(SchemaRule):
+class Touchy(DecodeFailureRule):
     def is_failing(self, ordinal: int) -> bool:
         return bool(self._bad) and self._bad[-1] == ordinal
 
@@ -75,68 +75,68 @@ class Naive(TradeSequence):
         return True
 
 
-def no_staleness(session: Session, _: Session) -> None:
-    session.freshness.limit = 3600.0
+def no_staleness(symbol_state: SymbolState, _: SymbolState) -> None:
+    symbol_state.staleness.limit = 3600.0
 
 
-def no_latency(session: Session, _: Session) -> None:
-    session._latency_rule.limit = math.inf
+def no_latency(symbol_state: SymbolState, _: SymbolState) -> None:
+    symbol_state._latency_rule.limit = math.inf
 
 
-def no_schema(session: Session, _: Session) -> None:
-    session._schema = Deaf()
+def no_schema(symbol_state: SymbolState, _: SymbolState) -> None:
+    symbol_state._schema = Deaf()
 
 
-def touchy_schema(session: Session, _: Session) -> None:
-    session._schema = Touchy()
+def touchy_schema(symbol_state: SymbolState, _: SymbolState) -> None:
+    symbol_state._schema = Touchy()
 
 
-def no_status(session: Session, _: Session) -> None:
-    session._judge_status = lambda now: None  # type: ignore[method-assign]
+def no_status(symbol_state: SymbolState, _: SymbolState) -> None:
+    symbol_state._judge_status = lambda now: None  # type: ignore[method-assign]
 
 
-def no_disconnect(session: Session, _: Session) -> None:
-    session._note_disconnected = lambda now: None  # type: ignore[method-assign]
+def no_disconnect(symbol_state: SymbolState, _: SymbolState) -> None:
+    symbol_state._note_disconnected = lambda now: None  # type: ignore[method-assign]
 
 
-def wrong_reason(session: Session, _: Session) -> None:
-    session._note_disconnected = lambda now: session.gate.trip(Reason.STALE, now)  # type: ignore[method-assign]
+def wrong_reason(symbol_state: SymbolState, _: SymbolState) -> None:
+    symbol_state._note_disconnected = lambda now: symbol_state.gate.trip(Reason.STALE, now)  # type: ignore[method-assign]
 
 
-def too_many_reasons(session: Session, _: Session) -> None:
+def too_many_reasons(symbol_state: SymbolState, _: SymbolState) -> None:
     def note(now: float) -> None:
-        session.gate.trip(Reason.DISCONNECTED, now)
-        session.gate.trip(Reason.SCHEMA, now)
-        session.gate.clear(Reason.SCHEMA, now)
+        symbol_state.gate.trip(Reason.DISCONNECTED, now)
+        symbol_state.gate.trip(Reason.SCHEMA, now)
+        symbol_state.gate.clear(Reason.SCHEMA, now)
 
-    session._note_disconnected = note  # type: ignore[method-assign]
-
-
-def hasty_gate(session: Session, _: Session) -> None:
-    session.gate.resume_after = 0.0
+    symbol_state._note_disconnected = note  # type: ignore[method-assign]
 
 
-def stubborn_gate(session: Session, _: Session) -> None:
-    session.gate.resume_after = 3600.0
+def hasty_gate(symbol_state: SymbolState, _: SymbolState) -> None:
+    symbol_state.gate.resume_after = 0.0
 
 
-def uncounted_repetitions(session: Session, _: Session) -> None:
-    session.lanes[f"{session.symbol.lower()}@trade"].sequence = Naive()
+def stubborn_gate(symbol_state: SymbolState, _: SymbolState) -> None:
+    symbol_state.gate.resume_after = 3600.0
 
 
-def neighbour_halts_too(session: Session, other: Session) -> None:
+def uncounted_repetitions(symbol_state: SymbolState, _: SymbolState) -> None:
+    symbol_state.streams[f"{symbol_state.symbol.lower()}@trade"].sequence = Naive()
+
+
+def neighbour_halts_too(symbol_state: SymbolState, other: SymbolState) -> None:
     def note(now: float) -> None:
-        session.gate.trip(Reason.DISCONNECTED, now)
+        symbol_state.gate.trip(Reason.DISCONNECTED, now)
         other.gate.trip(Reason.SCHEMA, now)
 
-    session._note_disconnected = note  # type: ignore[method-assign]
+    symbol_state._note_disconnected = note  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A rule that is broken in every session of a daemon, a case that must find out, and what it must say."""
+    """A rule that is broken in every symbol of a daemon, a case that must find out, and what it must say."""
 
-    rule: Callable[[Session, Session], None]
+    rule: Callable[[SymbolState, SymbolState], None]
     case: str
     verdict: str
 
@@ -167,7 +167,7 @@ async def test_broken_rule_is_found() -> None:
         async with running(settings_for(exchange, **keys)) as feedd:
             await feedd.until_open()
             for broken, symbol in zip(BROKEN, symbols, strict=True):
-                broken.rule(feedd.session(symbol), feedd.session(OTHER))
+                broken.rule(feedd.symbol_state(symbol), feedd.symbol_state(OTHER))
             async with prepared(feedd.url, outcomes.append) as runner:
                 await asyncio.gather(
                     *(
@@ -200,7 +200,7 @@ async def test_finding_on_a_machine_that_gets_on_is_final() -> None:
     outcomes: list[Outcome] = []
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
         await feedd.until_open()
-        touchy_schema(feedd.session(HIT), feedd.session(OTHER))
+        touchy_schema(feedd.symbol_state(HIT), feedd.symbol_state(OTHER))
         async with prepared(feedd.url, outcomes.append) as runner:
             await runner.run_case(named(["one_bad_json"])[0], HIT)
     [outcome] = outcomes
@@ -212,7 +212,7 @@ async def test_drill_leaves_the_daemon_as_it_was() -> None:
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
         assert await drill(feedd.url, named(["close_1001", "mute"]), said.append)
         assert exchange.faults.active() == ()
-        assert not any(feedd.session(symbol).gate.halted for symbol in SYMBOLS)
+        assert not any(feedd.symbol_state(symbol).gate.halted for symbol in SYMBOLS)
 
 
 async def test_case_that_means_nothing_to_the_daemon_is_skipped_and_says_why() -> None:
@@ -242,7 +242,7 @@ async def test_symbol_that_does_not_come_to_rest_is_wrong_and_keeps_nobody_waiti
         prepared(feedd.url, outcomes.append) as runner,
     ):
         exchange.set_fault("mute")
-        await feedd.until(lambda feedd: all(feedd.session(name).gate.halted for name in SYMBOLS))
+        await feedd.until(lambda feedd: all(feedd.symbol_state(name).gate.halted for name in SYMBOLS))
         began = time.monotonic()
         await runner.run(named(["close_1001", "close_1000", "others_reset"]))
         assert time.monotonic() - began < 3.0
@@ -297,7 +297,7 @@ async def test_halted_daemon_is_not_drilled(monkeypatch: pytest.MonkeyPatch) -> 
     async with Exchange(EXCHANGE) as exchange:
         settings = settings_for(exchange, FLAG_TRADING_HALTED="1")
         async with running(settings) as feedd:
-            await feedd.until(lambda feedd: all(feedd.session(name).is_connected for name in SYMBOLS))
+            await feedd.until(lambda feedd: all(feedd.symbol_state(name).is_connected for name in SYMBOLS))
             with pytest.raises(NotReadyError, match=r"BTCUSDT \(kill_switch\), ETHUSDT \(kill_switch\)"):
                 await drill(feedd.url, named([]), print)
 
@@ -335,7 +335,7 @@ async def test_broken_daemon_is_exit_1() -> None:
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
         await feedd.until_open()
         for symbol in SYMBOLS:
-            no_disconnect(feedd.session(symbol), feedd.session(symbol))
+            no_disconnect(feedd.symbol_state(symbol), feedd.symbol_state(symbol))
         code, out, err = await run_drill("--against", feedd.url, "--only", "close_1001")
     assert (code, err) == (1, "")
     assert out.splitlines()[-1].startswith("harms: 0 of 1 right")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from feedd.core.symbol_state import Lane
+from feedd.core.symbol_state import StreamState
 from tests.exchange.raw import RawClient
 from tests.exchange.tap import Tap
 from tests.running import Running
@@ -22,8 +22,8 @@ class Sent:
     def __init__(self) -> None:
         self.frames: dict[str, list[bytes]] = {}
 
-    def deliver(self, lane: Lane, raw: bytes) -> None:
-        self.frames.setdefault(lane.wire_name, []).append(raw)
+    def deliver(self, stream_state: StreamState, raw: bytes) -> None:
+        self.frames.setdefault(stream_state.wire_name, []).append(raw)
 
     def payloads(self, name: str) -> list[str]:
         """Return what was inside the envelopes, cut out by hand."""

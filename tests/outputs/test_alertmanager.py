@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 
 from feedd.config.settings import Settings
-from feedd.core.daemon_state import Desk
+from feedd.core.daemon_state import DaemonState
 from feedd.model import Reason, Source
 from feedd.outputs import alertmanager as module
 from feedd.outputs.alertmanager import ALERTS_IN_A_POST, Pager
@@ -76,57 +76,57 @@ async def listening(peer: Peer, port: int = 0) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def desk_for(url: str | None, symbols: tuple[str, ...] = SYMBOLS) -> Desk:
+def state_for(url: str | None, symbols: tuple[str, ...] = SYMBOLS) -> DaemonState:
     """Return a desk on live data with every gate open."""
-    desk = Desk(
+    state = DaemonState(
         Settings(symbols=symbols, realtime=True, alertmanager_url=url, resume_after_seconds=0.0),
         time.monotonic(),
         time.time(),
     )
-    for session in desk.sessions.values():
-        session.gate.began(time.monotonic())
-        session.gate.changes.clear()
-    return desk
+    for symbol_state in state.symbols.values():
+        symbol_state.gate.began(time.monotonic())
+        symbol_state.gate.changes.clear()
+    return state
 
 
 @dataclass
 class Bench:
     """A pager that runs, and its desk."""
 
-    desk: Desk
+    state: DaemonState
     pager: Pager
 
     def halt(self, reason: Reason, symbol: str = HIT) -> None:
-        self.desk.sessions[symbol].gate.trip(reason, time.monotonic())
+        self.state.symbols[symbol].gate.trip(reason, time.monotonic())
         self.tell()
 
     def lift(self, reason: Reason, symbol: str = HIT) -> None:
-        gate = self.desk.sessions[symbol].gate
+        gate = self.state.symbols[symbol].gate
         gate.clear(reason, time.monotonic())
         gate.good(time.monotonic())
         self.tell()
 
     def tell(self) -> None:
         """Hand the changes on as the daemon does."""
-        for session in self.desk.sessions.values():
-            changes, session.gate.changes = session.gate.changes, []
+        for symbol_state in self.state.symbols.values():
+            changes, symbol_state.gate.changes = symbol_state.gate.changes, []
             for change in changes:
-                self.pager.gate_changed(session, change)
+                self.pager.gate_changed(symbol_state, change)
 
 
 @asynccontextmanager
-async def paging(desk: Desk) -> AsyncIterator[Bench]:
+async def paging(state: DaemonState) -> AsyncIterator[Bench]:
     async with aiohttp.ClientSession() as http:
-        pager = Pager(http, desk)
+        pager = Pager(http, state)
         task = asyncio.create_task(pager.run())
         try:
-            yield Bench(desk, pager)
+            yield Bench(state, pager)
         finally:
             task.cancel()
             assert isinstance((await asyncio.gather(task, return_exceptions=True))[0], asyncio.CancelledError)
 
 
-def moment(text: str) -> float:
+def reading(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
@@ -140,7 +140,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_halt_is_posted_at_once_with_its_labels_and_times() -> None:
     peer = Peer()
-    async with listening(peer) as url, paging(desk_for(url)) as bench:
+    async with listening(peer) as url, paging(state_for(url)) as bench:
         await until(lambda: bool(peer.posts))
         halted_at, halted_wall = time.monotonic(), time.time()
         bench.halt(Reason.STALE)
@@ -158,15 +158,15 @@ async def test_halt_is_posted_at_once_with_its_labels_and_times() -> None:
             "description": f"{HIT} is halted, reason stale.",
             "runbook_url": "https://feedd.example/runbook.md#feeddtradinghalted",
         }
-        assert moment(alert["startsAt"]) == pytest.approx(halted_wall, abs=0.05)
-        assert moment(alert["endsAt"]) == pytest.approx(halted_wall + module.VALID_SECONDS, abs=1)
+        assert reading(alert["startsAt"]) == pytest.approx(halted_wall, abs=0.05)
+        assert reading(alert["endsAt"]) == pytest.approx(halted_wall + module.VALID_SECONDS, abs=1)
         assert bench.pager.counts.failures == 0
 
 
 async def test_link_leads_to_where_the_runbook_is_published() -> None:
     peer = Peer()
-    async with listening(peer) as url, paging(desk_for(url)) as bench:
-        bench.desk.settings = replace(bench.desk.settings, runbook_url="https://wiki/feedd")
+    async with listening(peer) as url, paging(state_for(url)) as bench:
+        bench.state.settings = replace(bench.state.settings, runbook_url="https://wiki/feedd")
         bench.halt(Reason.STALE)
         await until(lambda: bool(peer.news))
         assert peer.news[0][0]["annotations"]["runbook_url"] == "https://wiki/feedd#feeddtradinghalted"
@@ -174,14 +174,14 @@ async def test_link_leads_to_where_the_runbook_is_published() -> None:
 
 async def test_end_is_posted_with_its_time_once_prometheus_has_seen_it_too(hurried: None) -> None:
     peer = Peer()
-    async with listening(peer) as url, paging(desk_for(url)) as bench:
+    async with listening(peer) as url, paging(state_for(url)) as bench:
         bench.halt(Reason.DISCONNECTED)
         await until(lambda: bool(peer.news))
         lifted_at, lifted_wall = time.monotonic(), time.time()
         bench.lift(Reason.DISCONNECTED)
-        await until(lambda: moment(peer.news[-1][0]["endsAt"]) <= time.time())
+        await until(lambda: reading(peer.news[-1][0]["endsAt"]) <= time.time())
         assert peer.posts[-1].at - lifted_at >= module.END_AFTER_SECONDS
-        assert moment(peer.news[-1][0]["endsAt"]) == pytest.approx(lifted_wall, abs=0.05)
+        assert reading(peer.news[-1][0]["endsAt"]) == pytest.approx(lifted_wall, abs=0.05)
         assert peer.news[-1][0]["startsAt"] == peer.news[0][0]["startsAt"]
         taken = len(peer.news)
         await until(lambda: len(peer.posts) >= taken + 2)
@@ -190,56 +190,56 @@ async def test_end_is_posted_with_its_time_once_prometheus_has_seen_it_too(hurri
 
 async def test_what_halts_anew_before_its_end_was_told_is_the_same_page(hurried: None) -> None:
     peer = Peer()
-    async with listening(peer) as url, paging(desk_for(url)) as bench:
+    async with listening(peer) as url, paging(state_for(url)) as bench:
         bench.halt(Reason.LATENCY)
         await until(lambda: bool(peer.news))
         bench.lift(Reason.LATENCY)
         bench.halt(Reason.LATENCY)
         await asyncio.sleep(4 * module.END_AFTER_SECONDS)
         assert {alerts[0]["startsAt"] for alerts in peer.news} == {peer.news[0][0]["startsAt"]}
-        assert all(moment(alerts[0]["endsAt"]) > time.time() for alerts in peer.news[-1:])
+        assert all(reading(alerts[0]["endsAt"]) > time.time() for alerts in peer.news[-1:])
 
 
 async def test_halt_that_is_over_before_anybody_could_post_it_is_posted_nevertheless(hurried: None) -> None:
     peer = Peer()
-    async with listening(peer) as url, paging(desk_for(url)) as bench:
+    async with listening(peer) as url, paging(state_for(url)) as bench:
         await until(lambda: bool(peer.posts))
         bench.halt(Reason.SCHEMA)
         bench.lift(Reason.SCHEMA)
         await until(lambda: len(peer.news) == 2)
         first, last = (alerts[0] for alerts in peer.news)
-        assert moment(first["endsAt"]) > moment(first["startsAt"]) + 1
-        assert moment(last["endsAt"]) == pytest.approx(moment(last["startsAt"]), abs=0.05)
+        assert reading(first["endsAt"]) > reading(first["startsAt"]) + 1
+        assert reading(last["endsAt"]) == pytest.approx(reading(last["startsAt"]), abs=0.05)
 
 
 async def test_active_halt_is_sent_again_and_again_with_a_later_end(hurried: None) -> None:
     peer = Peer()
-    async with listening(peer) as url, paging(desk_for(url)) as bench:
+    async with listening(peer) as url, paging(state_for(url)) as bench:
         bench.halt(Reason.EXCHANGE)
         await until(lambda: len(peer.news) >= 3)
-        ends = [moment(alerts[0]["endsAt"]) for alerts in peer.news]
+        ends = [reading(alerts[0]["endsAt"]) for alerts in peer.news]
         assert ends == sorted(set(ends))
         assert ends[2] - ends[1] == pytest.approx(module.RESEND_SECONDS, abs=0.15)
 
 
 async def test_kill_switch_is_one_alert_for_all_symbols_and_ends_with_the_last(hurried: None) -> None:
     peer = Peer()
-    async with listening(peer) as url, paging(desk_for(url)) as bench:
-        bench.desk.set_kill_switch(True, time.monotonic())
+    async with listening(peer) as url, paging(state_for(url)) as bench:
+        bench.state.set_kill_switch(True, time.monotonic())
         bench.tell()
         await until(lambda: bool(peer.news))
         assert [alert["labels"] for alert in peer.news[0]] == [
             {"alertname": "FeeddKillSwitch", "severity": "critical", "reason": "kill_switch"}
         ]
-        bench.desk.set_kill_switch(False, time.monotonic())
+        bench.state.set_kill_switch(False, time.monotonic())
         bench.tell()
-        await until(lambda: moment(peer.news[-1][0]["endsAt"]) <= time.time())
+        await until(lambda: reading(peer.news[-1][0]["endsAt"]) <= time.time())
 
 
 async def test_unreadable_flags_are_one_alert_for_all_symbols() -> None:
     peer = Peer()
-    async with listening(peer) as url, paging(desk_for(url)) as bench:
-        bench.desk.set_flags_unreadable(True, time.monotonic())
+    async with listening(peer) as url, paging(state_for(url)) as bench:
+        bench.state.set_flags_unreadable(True, time.monotonic())
         bench.tell()
         await until(lambda: bool(peer.news))
         assert [alert["labels"] for alert in peer.news[0]] == [
@@ -250,10 +250,10 @@ async def test_unreadable_flags_are_one_alert_for_all_symbols() -> None:
 async def test_halts_that_hold_when_the_daemon_starts_are_posted_without_being_told_of() -> None:
     peer = Peer()
     async with listening(peer) as url:
-        desk = desk_for(url)
-        desk.set_kill_switch(True, time.monotonic())
-        desk.sessions[OTHER].gate.trip(Reason.STALE, time.monotonic())
-        async with paging(desk):
+        state = state_for(url)
+        state.set_kill_switch(True, time.monotonic())
+        state.symbols[OTHER].gate.trip(Reason.STALE, time.monotonic())
+        async with paging(state):
             await until(lambda: bool(peer.news))
             names = {alert["labels"]["alertname"] for alert in peer.news[0]}
             assert names == {"FeeddKillSwitch", "FeeddTradingHalted"}
@@ -262,10 +262,10 @@ async def test_halts_that_hold_when_the_daemon_starts_are_posted_without_being_t
 async def test_starting_pages_nobody() -> None:
     peer = Peer()
     async with listening(peer) as url:
-        desk = Desk(
+        state = DaemonState(
             Settings(symbols=SYMBOLS, realtime=True, alertmanager_url=url), time.monotonic(), time.time()
         )
-        async with paging(desk) as bench:
+        async with paging(state) as bench:
             bench.tell()
             await until(lambda: bool(peer.posts))
             await asyncio.sleep(0.1)
@@ -275,11 +275,11 @@ async def test_starting_pages_nobody() -> None:
 async def test_static_data_pages_nobody_but_the_kill_switch_does() -> None:
     peer = Peer()
     async with listening(peer) as url:
-        desk = desk_for(url)
-        desk.source = Source.STATIC
-        async with paging(desk) as bench:
+        state = state_for(url)
+        state.source = Source.STATIC
+        async with paging(state) as bench:
             bench.halt(Reason.STALE)
-            bench.desk.set_kill_switch(True, time.monotonic())
+            bench.state.set_kill_switch(True, time.monotonic())
             bench.tell()
             await until(lambda: bool(peer.news))
             assert [alert["labels"]["alertname"] for alerts in peer.news for alert in alerts] == [
@@ -289,18 +289,18 @@ async def test_static_data_pages_nobody_but_the_kill_switch_does() -> None:
 
 async def test_halts_end_when_their_symbol_or_their_source_goes(hurried: None) -> None:
     peer = Peer()
-    async with listening(peer) as url, paging(desk_for(url)) as bench:
+    async with listening(peer) as url, paging(state_for(url)) as bench:
         bench.halt(Reason.STALE, HIT)
         bench.halt(Reason.STALE, OTHER)
         await until(lambda: bool(peer.news))
 
         def ended() -> set[str]:
             alerts = [alert for alerts in peer.news for alert in alerts]
-            return {alert["labels"]["symbol"] for alert in alerts if moment(alert["endsAt"]) <= time.time()}
+            return {alert["labels"]["symbol"] for alert in alerts if reading(alert["endsAt"]) <= time.time()}
 
-        del bench.desk.sessions[HIT]
+        del bench.state.symbols[HIT]
         await until(lambda: ended() == {HIT})
-        bench.desk.source = Source.STATIC
+        bench.state.source = Source.STATIC
         await until(lambda: ended() == {HIT, OTHER})
 
 
@@ -311,7 +311,7 @@ async def test_alertmanager_that_is_down_gets_the_newest_state_when_it_is_back(
     peer = Peer()
     async with listening(peer) as url:
         port = int(url.split(":")[2].split("/")[0])
-    async with paging(desk_for(url)) as bench:
+    async with paging(state_for(url)) as bench:
         bench.halt(Reason.STALE, HIT)
         bench.halt(Reason.DISCONNECTED, OTHER)
         await until(lambda: bench.pager.counts.failures >= 3)
@@ -330,7 +330,7 @@ async def test_alertmanager_that_is_down_gets_the_newest_state_when_it_is_back(
 @pytest.mark.parametrize("status", [302, 400, 404, 500, 503])
 async def test_any_answer_but_200_is_a_failure_and_tried_again(status: int) -> None:
     peer = Peer(status=status)
-    async with listening(peer) as url, paging(desk_for(url)) as bench:
+    async with listening(peer) as url, paging(state_for(url)) as bench:
         bench.halt(Reason.STALE)
         await until(lambda: bench.pager.counts.failures >= 2)
         assert bench.pager.counts.posts == 0
@@ -342,13 +342,13 @@ async def test_alertmanager_that_hangs_costs_the_feed_nothing(monkeypatch: pytes
     monkeypatch.setattr(module, "_TIMEOUT", aiohttp.ClientTimeout(total=0.3))
     peer = Peer(hangs=True)
     symbols = tuple(f"S{number}USDT" for number in range(200))
-    async with listening(peer) as url, paging(desk_for(url, symbols)) as bench:
+    async with listening(peer) as url, paging(state_for(url, symbols)) as bench:
         await until(lambda: bool(peer.refused))
         began = time.perf_counter()
         for symbol in symbols:
-            bench.desk.sessions[symbol].gate.trip(Reason.STALE, time.monotonic())
-            change = bench.desk.sessions[symbol].gate.changes.pop()
-            bench.pager.gate_changed(bench.desk.sessions[symbol], change)
+            bench.state.symbols[symbol].gate.trip(Reason.STALE, time.monotonic())
+            change = bench.state.symbols[symbol].gate.changes.pop()
+            bench.pager.gate_changed(bench.state.symbols[symbol], change)
         assert (time.perf_counter() - began) / len(symbols) < 0.0005
         await until(lambda: bench.pager.counts.failures >= 1)
         peer.hangs = False
@@ -357,7 +357,7 @@ async def test_alertmanager_that_hangs_costs_the_feed_nothing(monkeypatch: pytes
 
 async def test_what_waits_is_bounded_by_the_halts_there_are(hurried: None) -> None:
     peer = Peer(status=500)
-    async with listening(peer) as url, paging(desk_for(url)) as bench:
+    async with listening(peer) as url, paging(state_for(url)) as bench:
         for _ in range(500):
             bench.halt(Reason.STALE)
             bench.lift(Reason.STALE)
@@ -372,10 +372,10 @@ async def test_what_waits_is_bounded_by_the_halts_there_are(hurried: None) -> No
 async def test_many_halts_go_in_several_posts() -> None:
     peer = Peer()
     symbols = tuple(f"S{number}USDT" for number in range(2 * ALERTS_IN_A_POST + 1))
-    async with listening(peer) as url, paging(desk_for(url, symbols)) as bench:
+    async with listening(peer) as url, paging(state_for(url, symbols)) as bench:
         await until(lambda: bool(peer.posts))
         for symbol in symbols:
-            bench.desk.sessions[symbol].gate.trip(Reason.DISCONNECTED, time.monotonic())
+            bench.state.symbols[symbol].gate.trip(Reason.DISCONNECTED, time.monotonic())
         bench.tell()
         await until(lambda: sum(map(len, peer.news)) == len(symbols))
         assert [len(alerts) for alerts in peer.news] == [ALERTS_IN_A_POST, ALERTS_IN_A_POST, 1]
@@ -383,7 +383,7 @@ async def test_many_halts_go_in_several_posts() -> None:
 
 async def test_way_is_tried_while_there_is_nothing_to_tell(hurried: None) -> None:
     peer = Peer()
-    async with listening(peer) as url, paging(desk_for(url)) as bench:
+    async with listening(peer) as url, paging(state_for(url)) as bench:
         await until(lambda: len(peer.posts) >= 3)
         assert peer.news == []
         peer.status = 503
@@ -395,15 +395,15 @@ async def test_address_can_change_while_running(hurried: None) -> None:
     async with (
         listening(peers[0]) as first,
         listening(peers[1]) as second,
-        paging(desk_for(None)) as bench,
+        paging(state_for(None)) as bench,
     ):
         bench.halt(Reason.STALE)
         await asyncio.sleep(0.1)
         for url, peer in ((first, peers[0]), (second, peers[1])):
-            bench.desk.settings = replace(bench.desk.settings, alertmanager_url=url)
+            bench.state.settings = replace(bench.state.settings, alertmanager_url=url)
             await until(lambda peer=peer: bool(peer.news))  # type: ignore[misc]  # peer is a Peer
         taken = len(peers[0].posts)
-        bench.desk.settings = replace(bench.desk.settings, alertmanager_url=None)
+        bench.state.settings = replace(bench.state.settings, alertmanager_url=None)
         bench.halt(Reason.LATENCY)
         await asyncio.sleep(2 * module.RESEND_SECONDS)
         assert len(peers[0].posts) == taken
@@ -415,7 +415,7 @@ async def test_bug_is_contained_and_counted(
 ) -> None:
     monkeypatch.setattr(module, "_LONGEST_PAUSE_SECONDS", 0.05)
     peer = Peer()
-    async with listening(peer) as url, paging(desk_for(url)) as bench:
+    async with listening(peer) as url, paging(state_for(url)) as bench:
         await until(lambda: bool(peer.posts))
         with monkeypatch.context() as broken:
             broken.setattr(module, "rfc3339", lambda wall: 1 / 0)
@@ -432,7 +432,7 @@ async def test_real_alertmanager_pages_and_resolves_and_prometheus_adds_to_the_s
     async with (
         Webhook().listening() as webhook,
         alertmanager(tmp_path, webhook) as url,
-        paging(desk_for(url)) as bench,
+        paging(state_for(url)) as bench,
     ):
         await until(lambda: bench.pager.counts.posts > 0)
         halted_at, halted_wall = time.monotonic(), time.time()

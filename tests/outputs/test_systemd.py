@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from feedd.config.settings import resolve
-from feedd.core.daemon_state import Desk
+from feedd.core.daemon_state import DaemonState
 from feedd.model import Reason
 from feedd.outputs import systemd
 from feedd.outputs.http.server import PROGRESS_SECONDS
@@ -62,9 +62,9 @@ def test_states_are_told_in_the_words_of_the_protocol(path: str, listener: Liste
     *others, reloading, stopping, watchdog = listener.heard()
     assert others == ["READY=1\nSTATUS=realtime, 1 symbol: 1 open", "READY=1", "STATUS=as ever"]
     assert [stopping, watchdog] == ["STOPPING=1", "WATCHDOG=1"]
-    word, moment = reloading.split("\n")
+    word, reading = reloading.split("\n")
     assert word == "RELOADING=1"
-    assert before <= int(moment.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
+    assert before <= int(reading.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
 
 
 def test_abstract_socket_is_reached() -> None:
@@ -169,24 +169,24 @@ async def test_line_is_told_when_it_changes_and_not_again(path: str, listener: L
 NOW = 1000.0
 
 
-def desk(*symbols: str, realtime: str = "1") -> Desk:
+def state(*symbols: str, realtime: str = "1") -> DaemonState:
     arguments = {"FLAG_REALTIME": realtime, "FEEDD_SYMBOLS": ",".join(symbols)}
-    desk = Desk(resolve(None, {}, arguments).settings, NOW, NOW)
-    for session in desk.sessions.values():
-        session.gate.good(NOW)
-    return desk
+    state = DaemonState(resolve(None, {}, arguments).settings, NOW, NOW)
+    for symbol_state in state.symbols.values():
+        symbol_state.gate.good(NOW)
+    return state
 
 
 def test_line_says_that_all_is_well() -> None:
-    assert status_line(desk("BTCUSDT")) == "realtime, 1 symbol: 1 open"
-    assert status_line(desk("BTCUSDT", "ETHUSDT")) == "realtime, 2 symbols: 2 open"
+    assert status_line(state("BTCUSDT")) == "realtime, 1 symbol: 1 open"
+    assert status_line(state("BTCUSDT", "ETHUSDT")) == "realtime, 2 symbols: 2 open"
 
 
 def test_line_names_who_is_halted_and_why() -> None:
-    trading = desk("BTCUSDT", "ETHUSDT", "SOLUSDT")
-    trading.sessions["BTCUSDT"].gate.trip(Reason.STALE, NOW)
+    trading = state("BTCUSDT", "ETHUSDT", "SOLUSDT")
+    trading.symbols["BTCUSDT"].gate.trip(Reason.STALE, NOW)
     assert status_line(trading) == "realtime, 3 symbols: 2 open, BTCUSDT halted (stale)"
-    trading.sessions["ETHUSDT"].gate.trip(Reason.STALE, NOW)
+    trading.symbols["ETHUSDT"].gate.trip(Reason.STALE, NOW)
     assert status_line(trading) == "realtime, 3 symbols: 1 open, BTCUSDT ETHUSDT halted (stale)"
     trading.set_kill_switch(True, NOW)
     assert status_line(trading) == (
@@ -195,12 +195,12 @@ def test_line_names_who_is_halted_and_why() -> None:
 
 
 def test_line_says_that_static_data_is_no_market() -> None:
-    assert status_line(desk("SPY", realtime="0")) == "static data, not production, 1 symbol: 1 open"
+    assert status_line(state("SPY", realtime="0")) == "static data, not production, 1 symbol: 1 open"
 
 
 def test_line_stays_short_with_a_thousand_symbols() -> None:
-    trading = desk(*(f"S{number}USDT" for number in range(1000)))
-    gates = [session.gate for session in trading.sessions.values()]
+    trading = state(*(f"S{number}USDT" for number in range(1000)))
+    gates = [symbol_state.gate for symbol_state in trading.symbols.values()]
     reasons = [reason for reason in Reason if reason is not Reason.STATIC_SOURCE]
     for number, gate in enumerate(gates[10:]):
         gate.trip(Reason.DISCONNECTED, NOW)
@@ -217,6 +217,6 @@ def test_line_stays_short_with_a_thousand_symbols() -> None:
 
 
 def test_line_says_it_once_when_all_share_their_fate() -> None:
-    trading = desk("BTCUSDT", "ETHUSDT")
+    trading = state("BTCUSDT", "ETHUSDT")
     trading.set_kill_switch(True, NOW)
     assert status_line(trading) == "realtime, 2 symbols: all halted (kill_switch)"

@@ -26,7 +26,7 @@ _PASSWORD_BYTES: Final = 72
 """bcrypt knows no more of a password."""
 
 
-class Verdict(Enum):
+class AuthResult(Enum):
     """Whether somebody may come in."""
 
     GRANTED = auto()
@@ -35,7 +35,7 @@ class Verdict(Enum):
     """Too many others wait for their password to be checked."""
 
 
-class Access:
+class Authenticator:
     """Checks the `Authorization` of each request."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Access:
         self._waiting = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="password")
 
-    def use(self, config: WebConfig) -> None:
+    def apply_config(self, config: WebConfig) -> None:
         """Check by this config from now on."""
         self._config = config
         self._known.clear()
@@ -60,10 +60,10 @@ class Access:
         schemes = {"Basic": self._config.users, "Bearer": self._config.tokens}
         return [f'{scheme} realm="feedd"' for scheme, known in schemes.items() if known]
 
-    async def check(self, authorization: str | None) -> Verdict:
+    async def check(self, authorization: str | None) -> AuthResult:
         """Decide on one request by that header."""
         if not self.challenges:
-            return Verdict.GRANTED
+            return AuthResult.GRANTED
         scheme, _, credentials = (authorization or "").partition(" ")
         match scheme.lower():
             case "bearer" if self._config.tokens:
@@ -71,27 +71,27 @@ class Access:
             case "basic" if self._config.users:
                 return await self._check_password(credentials.strip())
             case _:
-                return Verdict.DENIED
+                return AuthResult.DENIED
 
     def _is_token(self, token: str) -> bool:
         digest = hashlib.sha256(token.encode(errors="surrogateescape")).digest()
         fitting = [hmac.compare_digest(digest, known) for known in self._config.tokens.values()]
         return any(fitting)  # all have been compared, so that the time tells nothing
 
-    async def _check_password(self, credentials: str) -> Verdict:
+    async def _check_password(self, credentials: str) -> AuthResult:
         try:
             name, colon, password = base64.b64decode(credentials, validate=True).decode().partition(":")
         except (binascii.Error, ValueError):
-            return Verdict.DENIED
+            return AuthResult.DENIED
         secret = password.encode()[:_PASSWORD_BYTES]
         if not colon or b"\0" in secret:
-            return Verdict.DENIED
+            return AuthResult.DENIED
         hashed = self._config.users.get(name) or self._other_hash(name)
         known = self._digest(name.encode(), secret, hashed)
         if known in self._known:
-            return Verdict.GRANTED
+            return AuthResult.GRANTED
         if self._waiting >= CHECKS_WAITING_MAX:
-            return Verdict.BUSY
+            return AuthResult.BUSY
         config = self._config
         self._waiting += 1
         try:
@@ -101,10 +101,10 @@ class Access:
         finally:
             self._waiting -= 1
         if not is_right or name not in config.users:
-            return Verdict.DENIED
+            return AuthResult.DENIED
         if config is self._config:
             self._known.add(known)
-        return Verdict.GRANTED
+        return AuthResult.GRANTED
 
     def _other_hash(self, name: str) -> bytes:
         """Return somebody's hash for a name that nobody has: always the same, as if it were its own."""
@@ -115,5 +115,5 @@ class Access:
         return hmac.digest(self._key, b"\0".join(parts), "sha256")
 
 
-def _granted_if(is_right: bool) -> Verdict:
-    return Verdict.GRANTED if is_right else Verdict.DENIED
+def _granted_if(is_right: bool) -> AuthResult:
+    return AuthResult.GRANTED if is_right else AuthResult.DENIED

@@ -38,7 +38,7 @@ Reject = Callable[[Rejection, str], None]
 """Takes the reason and the address of who was turned away."""
 
 
-class Door:
+class Listener:
     """Listens, and keeps what comes in within bounds. `tls` may be changed at any time, for those to come."""
 
     def __init__(self, protocol: Callable[[], asyncio.Protocol], reject: Reject) -> None:
@@ -47,11 +47,11 @@ class Door:
         self._reject = reject
         self._listeners: list[socket.socket] = []
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._visitors: dict[object, Visitor] = {}
+        self._clients: dict[object, GuardedConnection] = {}
         """By their transport."""
-        self._waiting: dict[Visitor, None] = {}
+        self._waiting: dict[GuardedConnection, None] = {}
         """Longest first, as is the next."""
-        self._answered: dict[Visitor, None] = {}
+        self._answered: dict[GuardedConnection, None] = {}
 
     async def open(self, listen: Listen) -> int:
         """Listen. Returns the port, which was free where 0 is asked for. Raises OSError."""
@@ -80,8 +80,8 @@ class Door:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)  # first, so that no socket is closed under one
         self._stop_listening()
-        for visitor in [*self._waiting, *self._answered]:
-            visitor.abort()
+        for client in [*self._waiting, *self._answered]:
+            client.abort()
 
     def _stop_listening(self) -> None:
         for listener in self._listeners:
@@ -90,22 +90,22 @@ class Door:
     @contextmanager
     def answering(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
         """Note that a visitor's request is being answered, until the end of the block."""
-        visitor = self._visitors.get(transport)
-        if visitor is None:
+        client = self._clients.get(transport)
+        if client is None:
             yield
             return
-        self._move(visitor, self._waiting, self._answered, ANSWERED_MAX)
+        self._move(client, self._waiting, self._answered, ANSWERED_MAX)
         try:
             yield
         finally:
-            self._move(visitor, self._answered, self._waiting, WAITING_MAX)
+            self._move(client, self._answered, self._waiting, WAITING_MAX)
 
     def consuming(self, transport: asyncio.BaseTransport | None) -> None:
         """Note that a visitor has become a consumer, which has bounds of its own."""
-        visitor = self._visitors.get(transport)
-        if visitor is not None:
-            visitor.is_consumer = True
-            self._answered.pop(visitor, None)
+        client = self._clients.get(transport)
+        if client is not None:
+            client.is_consumer = True
+            self._answered.pop(client, None)
 
     # --- coming
 
@@ -120,13 +120,13 @@ class Door:
                         self._turn_away(self._waiting)
                     await asyncio.sleep(_NO_DESCRIPTORS_PAUSE_SECONDS)
                 continue
-            visitor = Visitor(self, self._protocol(), str(address[0]))
-            visitor.entering = self._start(self._let_in(visitor, connection))
-            self._move(visitor, self._answered, self._waiting, WAITING_MAX)
+            client = GuardedConnection(self, self._protocol(), str(address[0]))
+            client.entering = self._start(self._let_in(client, connection))
+            self._move(client, self._answered, self._waiting, WAITING_MAX)
             if len(self._waiting) == WAITING_MAX:
                 await asyncio.sleep(FLOOD_PAUSE_SECONDS)
 
-    async def _let_in(self, visitor: Visitor, connection: socket.socket) -> None:
+    async def _let_in(self, client: GuardedConnection, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         tls: dict[str, Any] = {}
         if self.tls is not None:
@@ -136,48 +136,54 @@ class Door:
                 "ssl_shutdown_timeout": _TLS_GOODBYE_SECONDS,
             }
         try:
-            await loop.connect_accepted_socket(lambda: visitor, connection, **tls)
+            await loop.connect_accepted_socket(lambda: client, connection, **tls)
         except OSError:
             if tls:
-                self._reject(Rejection.TLS, visitor.address)
+                self._reject(Rejection.TLS, client.address)
         finally:
-            visitor.entering = None
-            if visitor.transport is None:
-                self._waiting.pop(visitor, None)
+            client.entering = None
+            if client.transport is None:
+                self._waiting.pop(client, None)
                 connection.close()
 
-    def came(self, visitor: Visitor, transport: asyncio.Transport) -> None:
+    def came(self, client: GuardedConnection, transport: asyncio.Transport) -> None:
         """Take note of a visitor whose connection is there."""
-        self._visitors[transport] = visitor
+        self._clients[transport] = client
 
     # --- going
 
-    def went(self, visitor: Visitor) -> None:
+    def went(self, client: GuardedConnection) -> None:
         """Take note of a visitor whose connection is no more."""
-        self._visitors.pop(visitor.transport, None)
-        self._waiting.pop(visitor, None)
-        self._answered.pop(visitor, None)
+        self._clients.pop(client.transport, None)
+        self._waiting.pop(client, None)
+        self._answered.pop(client, None)
 
-    def _move(self, visitor: Visitor, old: dict[Visitor, None], new: dict[Visitor, None], most: int) -> None:
-        old.pop(visitor, None)
-        if not visitor.is_gone and not visitor.is_consumer:
-            new[visitor] = None
+    def _move(
+        self,
+        client: GuardedConnection,
+        old: dict[GuardedConnection, None],
+        new: dict[GuardedConnection, None],
+        most: int,
+    ) -> None:
+        old.pop(client, None)
+        if not client.is_gone and not client.is_consumer:
+            new[client] = None
             if len(new) > most:
                 self._turn_away(new)
 
-    def _turn_away(self, visitors: dict[Visitor, None]) -> None:
-        oldest = next(iter(visitors), None)
+    def _turn_away(self, clients: dict[GuardedConnection, None]) -> None:
+        oldest = next(iter(clients), None)
         if oldest is not None:
-            del visitors[oldest]
+            del clients[oldest]
             self._reject(Rejection.FLOOD, oldest.address)
             oldest.abort()
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(STALLED_SECONDS)
-            for visitor in [visitor for visitor in self._visitors.values() if visitor.is_stalled()]:
-                self._reject(Rejection.STALLED, visitor.address)
-                visitor.abort()
+            for client in [client for client in self._clients.values() if client.is_stalled()]:
+                self._reject(Rejection.STALLED, client.address)
+                client.abort()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -206,23 +212,23 @@ def _listen(family: int, address: tuple[Any, ...]) -> socket.socket:
     return listener
 
 
-class Visitor(asyncio.Protocol):
+class GuardedConnection(asyncio.Protocol):
     """One connection: passes everything on to the HTTP protocol, and knows how far it is."""
 
-    def __init__(self, door: Door, inner: asyncio.Protocol, address: str) -> None:
+    def __init__(self, listener: Listener, inner: asyncio.Protocol, address: str) -> None:
         self.address = address
         self.transport: asyncio.Transport | None = None
         self.entering: asyncio.Task[None] | None = None
         self.is_consumer = False
         self.is_gone = False
-        self._door = door
+        self._listener = listener
         self._inner = inner
         self._resumes = 0
         self._progress = (0, 0)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self._door.came(self, self.transport)
+        self._listener.came(self, self.transport)
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -240,7 +246,7 @@ class Visitor(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_gone = True
-        self._door.went(self)
+        self._listener.went(self)
         self._inner.connection_lost(error)
 
     def abort(self) -> None:

@@ -18,18 +18,18 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from feedd import __version__
 from feedd.config.settings import Listen
-from feedd.core.daemon_state import Desk
+from feedd.core.daemon_state import DaemonState
 from feedd.errors import SettingsError
 from feedd.logs import fields
 from feedd.model import Rejection
-from feedd.outputs.clock_reading import Moment
-from feedd.outputs.http.auth import Access, Verdict
-from feedd.outputs.http.listener import Door
+from feedd.outputs.clock_reading import ClockReading
+from feedd.outputs.http.auth import Authenticator, AuthResult
+from feedd.outputs.http.listener import Listener
 from feedd.outputs.http.web_config import WebConfig, load_web_config
 from feedd.outputs.json_views import gate_of_symbol, gates, status
 from feedd.outputs.prometheus.catalogue import Format
 from feedd.outputs.prometheus.exposition import MetricsPage
-from feedd.outputs.ws.consumer import Attendance
+from feedd.outputs.ws.consumer import ConsumerRegistry
 from feedd.outputs.ws.gate_events import GateEvents
 from feedd.outputs.ws.relay import Relay
 
@@ -87,27 +87,27 @@ td, th {{ border-bottom: 1px solid #ddd; padding: .3rem .6rem; text-align: left 
 """
 
 
-class Web:
-    """Serves one desk on one address."""
+class HttpServer:
+    """Serves one daemon on one address."""
 
     def __init__(
         self,
-        desk: Desk,
-        attendance: Attendance,
+        state: DaemonState,
+        registry: ConsumerRegistry,
         gate_events: GateEvents,
         relay: Relay,
-        now: Callable[[], Moment] = Moment.now,
+        now: Callable[[], ClockReading] = ClockReading.now,
     ) -> None:
-        self._desk = desk
-        self._attendance = attendance
+        self._state = state
+        self._registry = registry
         self._gate_events = gate_events
         self._relay = relay
-        self._metrics = MetricsPage(desk)
+        self._metrics = MetricsPage(state)
         self._scrapes = 0
         self._now = now
         self._config = WebConfig()
-        self._access = Access()
-        self._door = Door(self._protocol, self._reject)
+        self._authenticator = Authenticator()
+        self._listener = Listener(self._protocol, self._reject)
         self._rejection_logged_at: dict[Rejection, float] = {}
         http_log = logging.Logger(log.name, logging.DEBUG)
         http_log.parent = log
@@ -137,10 +137,10 @@ class Web:
             SettingsError: the web config can't be used.
             OSError: the address can't be listened on.
         """
-        self._use_web_config(self._desk.settings.web_config)
+        self._use_web_config(self._state.settings.web_config)
         await self._runner.setup()
         self._ignore_expect()
-        return Listen(listen.host, await self._door.open(listen))
+        return Listen(listen.host, await self._listener.open(listen))
 
     def reload(self) -> bool:
         """Read the web config and its certificates again, for who comes from now on.
@@ -148,7 +148,7 @@ class Web:
         Returns whether all is well; if not, the last good ones stay.
         """
         try:
-            self._use_web_config(self._desk.settings.web_config)
+            self._use_web_config(self._state.settings.web_config)
         except SettingsError as error:
             for problem in error.problems:
                 log.error("the web config is wrong; the last good one stays", extra=fields(problem=problem))
@@ -157,8 +157,8 @@ class Web:
 
     def _use_web_config(self, path: Path | None) -> None:
         self._config = WebConfig() if path is None else load_web_config(path)
-        self._access.use(self._config)
-        self._door.tls = self._config.tls
+        self._authenticator.apply_config(self._config)
+        self._listener.tls = self._config.tls
         if path is not None:
             log.info(
                 "web config read",
@@ -171,18 +171,18 @@ class Web:
             )
         if (
             self._config.tls is None
-            and self._access.challenges
-            and not self._desk.settings.listen.is_loopback
+            and self._authenticator.challenges
+            and not self._state.settings.listen.is_loopback
         ):
             log.warning("passwords cross the network in clear text: the web config has no tls_server_config")
 
     async def stop(self) -> None:
         """Let the consumers go and stop listening."""
         self._relay.stop()
-        self._attendance.stop()
-        await self._door.close()
+        self._registry.stop()
+        await self._listener.close()
         await self._runner.cleanup()
-        self._access.stop()
+        self._authenticator.stop()
 
     def _ignore_expect(self) -> None:
         # A route can do so for itself, but `*` and a host with a port, which are no paths, find none.
@@ -206,30 +206,32 @@ class Web:
         return record.levelno >= logging.WARNING and not is_harmless
 
     def _reject(self, reason: Rejection, address: str) -> None:
-        self._desk.rejections[reason] += 1
+        self._state.rejections[reason] += 1
         now = time.monotonic()
         if now - self._rejection_logged_at.get(reason, float("-inf")) >= REJECTION_LOG_SECONDS:
             self._rejection_logged_at[reason] = now
             log.warning(
                 "turned away at the HTTP side",
-                extra=fields(reason=reason, address=address, so_far=self._desk.rejections[reason]),
+                extra=fields(reason=reason, address=address, so_far=self._state.rejections[reason]),
             )
 
     @web.middleware
     async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let a request pass to its page, if whoever asks may."""
-        with self._door.answering(request.transport):
+        with self._listener.answering(request.transport):
             if not _is_handshake_text(request):
                 self._reject(Rejection.MALFORMED, request.remote or "")
                 return web.Response(status=400, text="handshake: expected ASCII\n")
-            match await self._access.check(request.headers.get("Authorization")):
-                case Verdict.GRANTED:
+            match await self._authenticator.check(request.headers.get("Authorization")):
+                case AuthResult.GRANTED:
                     return await handler(request)
-                case Verdict.DENIED:
+                case AuthResult.DENIED:
                     self._reject(Rejection.UNAUTHORIZED, request.remote or "")
-                    challenges = CIMultiDict(("WWW-Authenticate", text) for text in self._access.challenges)
+                    challenges = CIMultiDict(
+                        ("WWW-Authenticate", text) for text in self._authenticator.challenges
+                    )
                     return web.Response(status=401, text="not without credentials\n", headers=challenges)
-                case Verdict.BUSY:
+                case AuthResult.BUSY:
                     self._reject(Rejection.BUSY, request.remote or "")
                     text = "too many passwords wait to be checked\n"
                     return web.Response(status=503, text=text, headers={"Retry-After": "1"})
@@ -238,7 +240,7 @@ class Web:
         """Complete an answer before it is sent."""
         response.headers.update({"Server": "feedd", **self._config.headers})
         if isinstance(response, web.WebSocketResponse):
-            self._door.consuming(request.transport)
+            self._listener.consuming(request.transport)
 
     def _application(self) -> web.Application:
         application = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[self._admit])
@@ -268,12 +270,12 @@ class Web:
         return application
 
     async def _index(self, _: web.Request) -> web.Response:
-        symbols = gates(self._desk, False, self._now())["symbols"]
+        symbols = gates(self._state, False, self._now())["symbols"]
         rows = "".join(_index_row(symbol, gate) for symbol, gate in symbols.items())
         pages = "".join(
             f'<tr><td><a href="{path}">{path}</a></td><td>{text}</td></tr>' for path, text in _PAGES
         )
-        page = _INDEX.format(version=__version__, source=self._desk.source, rows=rows, pages=pages)
+        page = _INDEX.format(version=__version__, source=self._state.source, rows=rows, pages=pages)
         return web.Response(text=page, content_type="text/html")
 
     async def _show_metrics(self, request: web.Request) -> web.StreamResponse:
@@ -301,13 +303,13 @@ class Web:
         await response.write_eof()
 
     async def _healthy(self, _: web.Request) -> web.Response:
-        stuck_for = self._now().monotonic - self._desk.progress_at
+        stuck_for = self._now().monotonic - self._state.progress_at
         if stuck_for > PROGRESS_SECONDS:
             return web.Response(status=503, text=f"the supervisor made no progress for {stuck_for:.1f} s\n")
         return web.Response(text="healthy\n")
 
     async def _ready(self, _: web.Request) -> web.Response:
-        unready = self._desk.unready()
+        unready = self._state.unready()
         if unready:
             lines = [f"{symbol}: {', '.join(reasons)}\n" for symbol, reasons in unready.items()]
             return web.Response(status=503, text="".join(lines))
@@ -316,14 +318,14 @@ class Web:
     async def _gate(self, request: web.Request) -> web.Response:
         allow_static = _allow_static(request)
         if "symbol" not in request.query:
-            answer = gates(self._desk, allow_static, self._now())
+            answer = gates(self._state, allow_static, self._now())
             return _json(answer, 503 if answer["halted"] else 200)
         symbol = request.query["symbol"].upper()
-        session = self._desk.sessions.get(symbol)
-        if session is None:
+        symbol_state = self._state.symbols.get(symbol)
+        if symbol_state is None:
             return _json({"error": f"symbol {symbol!r} is not configured"}, 404)
-        gate = gate_of_symbol(self._desk, session, allow_static, self._now())
-        return _json({"symbol": symbol, "source": self._desk.source, **gate}, 503 if gate["halted"] else 200)
+        gate = gate_of_symbol(self._state, symbol_state, allow_static, self._now())
+        return _json({"symbol": symbol, "source": self._state.source, **gate}, 503 if gate["halted"] else 200)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         return await self._gate_events.serve(request, _allow_static(request))
@@ -332,7 +334,7 @@ class Web:
         return await self._relay.serve(request, _allow_static(request))
 
     async def _status(self, _: web.Request) -> web.Response:
-        return _json(status(self._desk, self._now(), self._attendance.describe()), 200)
+        return _json(status(self._state, self._now(), self._registry.describe()), 200)
 
 
 async def _elsewhere(request: web.Request) -> web.Response:

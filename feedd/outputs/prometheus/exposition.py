@@ -19,10 +19,10 @@ from prometheus_client import exposition as classic
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from feedd import __version__
-from feedd.core.daemon_state import Desk
+from feedd.core.daemon_state import DaemonState
 from feedd.core.gate import GATED, Gate
 from feedd.core.histogram import Histogram
-from feedd.core.symbol_state import Lane, Session
+from feedd.core.symbol_state import StreamState, SymbolState
 from feedd.model import (
     ConnectFailure,
     ConsumerDisconnect,
@@ -31,14 +31,14 @@ from feedd.model import (
     Rejection,
     Source,
 )
-from feedd.outputs.clock_reading import Moment
+from feedd.outputs.clock_reading import ClockReading
 from feedd.outputs.prometheus import catalogue
 from feedd.outputs.prometheus.catalogue import Family, Format
 
 LINES_IN_A_PIECE: Final = 500
 """Writing this many takes less than a millisecond: a message that comes meanwhile waits no longer."""
 
-Read = Callable[[Moment], float]
+Read = Callable[[ClockReading], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class Sample:
     prefix: str
     read: Read
 
-    def write(self, moment: Moment) -> str:
-        return f"{self.prefix}{_number(self.read(moment))}\n"
+    def write(self, reading: ClockReading) -> str:
+        return f"{self.prefix}{_number(self.read(reading))}\n"
 
 
 class HistogramSample:
@@ -59,7 +59,7 @@ class HistogramSample:
         self._lines = histogram_lines(family, "", histogram)
         self._histogram = histogram
 
-    def write(self, _: Moment) -> str:
+    def write(self, _: ClockReading) -> str:
         return self._lines % histogram_values(self._histogram)
 
 
@@ -83,41 +83,41 @@ Row = Sample | HistogramSample
 AnyReason = TypeVar("AnyReason", bound=StrEnum)
 
 
-def _counts_loss(lane: Lane) -> bool:
-    return lane.stream.kind.counts_loss
+def _counts_loss(stream_state: StreamState) -> bool:
+    return stream_state.stream.kind.counts_loss
 
 
-def _has_history(lane: Lane) -> bool:
-    return lane.stream.kind.has_history
+def _has_history(stream_state: StreamState) -> bool:
+    return stream_state.stream.kind.has_history
 
 
-def _of_process(desk: Desk) -> Iterator[tuple[Family, list[Row]]]:
-    consumers, clock = desk.consumers, desk.clock
+def _of_process(state: DaemonState) -> Iterator[tuple[Family, list[Row]]]:
+    consumers, clock = state.consumers, state.clock
     yield catalogue.BUILD_INFO, [_sample(catalogue.BUILD_INFO, f'version="{__version__}"', lambda _: 1)]
     yield (
         catalogue.SOURCE_ACTIVE,
         [
-            _sample(catalogue.SOURCE_ACTIVE, f'source="{source}"', _is_source(desk, source))
+            _sample(catalogue.SOURCE_ACTIVE, f'source="{source}"', _is_source(state, source))
             for source in Source
         ],
     )
-    yield _alone(catalogue.KILL_SWITCH, lambda _: desk.kill_switch)
-    yield _alone(catalogue.CONNECT_BUDGET, lambda now: desk.connect_budget.remaining(now.monotonic))
+    yield _alone(catalogue.KILL_SWITCH, lambda _: state.kill_switch)
+    yield _alone(catalogue.CONNECT_BUDGET, lambda now: state.connect_budget.remaining(now.monotonic))
     yield _alone(catalogue.CLOCK_OFFSET, lambda now: clock.offset_from_wall(now.monotonic, now.wall))
     yield _alone(catalogue.CLOCK_ERROR, lambda now: clock.error_at(now.monotonic))
     yield _alone(catalogue.CLOCK_SYNC, lambda now: now.timestamp(clock.synced_at))
-    yield _alone(catalogue.RELOAD_SUCCESSFUL, lambda _: desk.last_reload_successful)
-    yield _alone(catalogue.RELOAD_TIME, lambda now: now.timestamp(desk.last_reload_success_at))
+    yield _alone(catalogue.RELOAD_SUCCESSFUL, lambda _: state.last_reload_successful)
+    yield _alone(catalogue.RELOAD_TIME, lambda now: now.timestamp(state.last_reload_success_at))
     yield _alone(catalogue.CONSUMERS, lambda _: consumers.connected)
     yield _alone(catalogue.CONSUMER_DROPPED, lambda _: consumers.messages_dropped)
     yield (
         catalogue.CONSUMER_DISCONNECTS,
         _by_reason(catalogue.CONSUMER_DISCONNECTS, "", consumers.disconnects, ConsumerDisconnect),
     )
-    yield catalogue.HTTP_REJECTIONS, _by_reason(catalogue.HTTP_REJECTIONS, "", desk.rejections, Rejection)
-    yield _alone(catalogue.PAGER_POSTS, lambda _: desk.pager.posts)
-    yield _alone(catalogue.PAGER_FAILURES, lambda _: desk.pager.failures)
-    yield catalogue.LOOP_LAG, [HistogramSample(catalogue.LOOP_LAG, desk.event_loop_lag)]
+    yield catalogue.HTTP_REJECTIONS, _by_reason(catalogue.HTTP_REJECTIONS, "", state.rejections, Rejection)
+    yield _alone(catalogue.PAGER_POSTS, lambda _: state.pager.posts)
+    yield _alone(catalogue.PAGER_FAILURES, lambda _: state.pager.failures)
+    yield catalogue.LOOP_LAG, [HistogramSample(catalogue.LOOP_LAG, state.event_loop_lag)]
 
 
 def _alone(family: Family, read: Read) -> tuple[Family, list[Row]]:
@@ -132,58 +132,62 @@ class SymbolMetric:
     """A metric that every symbol has: one symbol's lines but for their values, and how those are read."""
 
     family: Family
-    lines: Callable[[Session], str]
+    lines: Callable[[SymbolState], str]
     """The lines, with a place for each value."""
-    values: Callable[[Session, Moment], Values]
+    values: Callable[[SymbolState, ClockReading], Values]
 
 
-def _single(family: Family, read: Callable[[Session, Moment], float]) -> SymbolMetric:
+def _single(family: Family, read: Callable[[SymbolState, ClockReading], float]) -> SymbolMetric:
     return SymbolMetric(
         family,
-        lambda session: _line(family, _symbol(session)),
-        lambda session, now: (read(session, now),),
+        lambda symbol_state: _line(family, _symbol(symbol_state)),
+        lambda symbol_state, now: (read(symbol_state, now),),
     )
 
 
 def _per_reason(
-    family: Family, reasons: Iterable[StrEnum], values: Callable[[Session], Iterable[int]]
+    family: Family, reasons: Iterable[StrEnum], values: Callable[[SymbolState], Iterable[int]]
 ) -> SymbolMetric:
     return SymbolMetric(
         family,
-        lambda session: "".join(
-            _line(family, _symbol(session, f'reason="{_escaped(reason)}"')) for reason in reasons
+        lambda symbol_state: "".join(
+            _line(family, _symbol(symbol_state, f'reason="{_escaped(reason)}"')) for reason in reasons
         ),
-        lambda session, _: tuple(values(session)),
+        lambda symbol_state, _: tuple(values(symbol_state)),
     )
 
 
 def _per_stream(
-    family: Family, read: Callable[[Lane, Moment], float], has: Callable[[Lane], bool] | None = None
+    family: Family,
+    read: Callable[[StreamState, ClockReading], float],
+    has: Callable[[StreamState], bool] | None = None,
 ) -> SymbolMetric:
-    def lanes(session: Session) -> Iterable[Lane]:
-        lanes = session.lanes.values()
-        return lanes if has is None else filter(has, lanes)
+    def stream_states(symbol_state: SymbolState) -> Iterable[StreamState]:
+        stream_states = symbol_state.streams.values()
+        return stream_states if has is None else filter(has, stream_states)
 
     return SymbolMetric(
         family,
-        lambda session: "".join(
-            _line(family, _symbol(session, f'stream="{_escaped(lane.stream.name)}"'))
-            for lane in lanes(session)
+        lambda symbol_state: "".join(
+            _line(family, _symbol(symbol_state, f'stream="{_escaped(stream_state.stream.name)}"'))
+            for stream_state in stream_states(symbol_state)
         ),
-        lambda session, now: tuple([read(lane, now) for lane in lanes(session)]),
+        lambda symbol_state, now: tuple(
+            [read(stream_state, now) for stream_state in stream_states(symbol_state)]
+        ),
     )
 
 
-def _timed(family: Family, histogram_of: Callable[[Session], Histogram]) -> SymbolMetric:
+def _timed(family: Family, histogram_of: Callable[[SymbolState], Histogram]) -> SymbolMetric:
     return SymbolMetric(
         family,
-        lambda session: histogram_lines(family, _symbol(session), histogram_of(session)),
-        lambda session, _: histogram_values(histogram_of(session)),
+        lambda symbol_state: histogram_lines(family, _symbol(symbol_state), histogram_of(symbol_state)),
+        lambda symbol_state, _: histogram_values(histogram_of(symbol_state)),
     )
 
 
-def _symbol(session: Session, more: str = "") -> str:
-    label = f'symbol="{_escaped(session.symbol)}"'
+def _symbol(symbol_state: SymbolState, more: str = "") -> str:
+    label = f'symbol="{_escaped(symbol_state.symbol)}"'
     return (f"{label},{more}" if more else label).replace("%", "%%")
 
 
@@ -197,98 +201,106 @@ def _line(family: Family, labels: str) -> str:
 
 _NONE_ACTIVE: Final = (0,) * len(GATED)
 SYMBOL_METRICS: Final = (
-    _single(catalogue.CONNECTED, lambda session, _: int(session.is_connected)),
-    _single(catalogue.STALENESS, lambda session, now: session.freshness.age(now.monotonic)),
-    _single(catalogue.STALE_AFTER, lambda session, _: session.freshness.limit),
-    _single(catalogue.LAST_MESSAGE, lambda session, now: now.timestamp(session.freshness.last_at)),
-    _per_stream(catalogue.STREAM_LAST_MESSAGE, lambda lane, now: now.timestamp(lane.last_at)),
-    _per_stream(catalogue.MESSAGES, lambda lane, _: lane.messages),
-    _per_stream(catalogue.DUPLICATES, lambda lane, _: lane.sequence.duplicates),
-    _per_stream(catalogue.COPIES, lambda lane, _: lane.sequence.copies),
-    _per_stream(catalogue.GAPS, lambda lane, _: lane.sequence.gaps, _counts_loss),
-    _per_stream(catalogue.USUAL_GAP, lambda lane, _: lane.rhythm.usual_gap or 0.0),
-    _per_stream(catalogue.MUTES, lambda lane, _: lane.rhythm.mutes),
-    _per_stream(catalogue.MISSED, lambda lane, _: lane.sequence.missed, _counts_loss),
-    _per_stream(catalogue.BACKFILLED, lambda lane, _: lane.sequence.missing.backfilled, _has_history),
-    _per_reason(catalogue.INVALID, InvalidReason, lambda session: session.counts.invalid.values()),
-    _single(catalogue.UNKNOWN_FIELDS, lambda session, _: session.counts.unknown_fields),
-    _single(catalogue.DISCARDED, lambda session, _: session.counts.discarded),
-    _single(catalogue.CONNECTS, lambda session, _: session.counts.connects),
-    _per_reason(
-        catalogue.CONNECT_FAILURES, ConnectFailure, lambda session: session.counts.connect_failures.values()
+    _single(catalogue.CONNECTED, lambda symbol_state, _: int(symbol_state.is_connected)),
+    _single(catalogue.STALENESS, lambda symbol_state, now: symbol_state.staleness.age(now.monotonic)),
+    _single(catalogue.STALE_AFTER, lambda symbol_state, _: symbol_state.staleness.limit),
+    _single(catalogue.LAST_MESSAGE, lambda symbol_state, now: now.timestamp(symbol_state.staleness.last_at)),
+    _per_stream(catalogue.STREAM_LAST_MESSAGE, lambda stream_state, now: now.timestamp(stream_state.last_at)),
+    _per_stream(catalogue.MESSAGES, lambda stream_state, _: stream_state.messages),
+    _per_stream(catalogue.DUPLICATES, lambda stream_state, _: stream_state.sequence.duplicates),
+    _per_stream(catalogue.COPIES, lambda stream_state, _: stream_state.sequence.copies),
+    _per_stream(catalogue.GAPS, lambda stream_state, _: stream_state.sequence.gaps, _counts_loss),
+    _per_stream(catalogue.USUAL_GAP, lambda stream_state, _: stream_state.mute_detector.mean_interval or 0.0),
+    _per_stream(catalogue.MUTES, lambda stream_state, _: stream_state.mute_detector.mutes),
+    _per_stream(catalogue.MISSED, lambda stream_state, _: stream_state.sequence.missed, _counts_loss),
+    _per_stream(
+        catalogue.BACKFILLED, lambda stream_state, _: stream_state.sequence.missing.backfilled, _has_history
     ),
-    _per_reason(catalogue.DISCONNECTS, DisconnectReason, lambda session: session.counts.disconnects.values()),
-    _single(catalogue.BACKOFF, lambda session, _: session.backoff_seconds),
-    _timed(catalogue.EXCHANGE_LATENCY, lambda session: session.exchange_latency),
-    _timed(catalogue.PROCESSING_LATENCY, lambda session: session.processing_latency),
-    _timed(catalogue.TOTAL_LATENCY, lambda session: session.total_latency),
-    _single(catalogue.NEGATIVE_LATENCY, lambda session, _: session.counts.negative_latency),
-    _single(catalogue.HALTED, lambda session, _: int(session.gate.halted)),
-    _per_reason(catalogue.HALT_REASON, GATED, lambda session: _active(session.gate)),
-    _per_reason(catalogue.HALTS, GATED, lambda session: session.gate.halts.values()),
+    _per_reason(catalogue.INVALID, InvalidReason, lambda symbol_state: symbol_state.counts.invalid.values()),
+    _single(catalogue.UNKNOWN_FIELDS, lambda symbol_state, _: symbol_state.counts.unknown_fields),
+    _single(catalogue.DISCARDED, lambda symbol_state, _: symbol_state.counts.discarded),
+    _single(catalogue.CONNECTS, lambda symbol_state, _: symbol_state.counts.connects),
+    _per_reason(
+        catalogue.CONNECT_FAILURES,
+        ConnectFailure,
+        lambda symbol_state: symbol_state.counts.connect_failures.values(),
+    ),
+    _per_reason(
+        catalogue.DISCONNECTS, DisconnectReason, lambda symbol_state: symbol_state.counts.disconnects.values()
+    ),
+    _single(catalogue.BACKOFF, lambda symbol_state, _: symbol_state.backoff_seconds),
+    _timed(catalogue.EXCHANGE_LATENCY, lambda symbol_state: symbol_state.exchange_latency),
+    _timed(catalogue.PROCESSING_LATENCY, lambda symbol_state: symbol_state.processing_latency),
+    _timed(catalogue.TOTAL_LATENCY, lambda symbol_state: symbol_state.total_latency),
+    _single(catalogue.NEGATIVE_LATENCY, lambda symbol_state, _: symbol_state.counts.negative_latency),
+    _single(catalogue.HALTED, lambda symbol_state, _: int(symbol_state.gate.halted)),
+    _per_reason(catalogue.HALT_REASON, GATED, lambda symbol_state: _active(symbol_state.gate)),
+    _per_reason(catalogue.HALTS, GATED, lambda symbol_state: symbol_state.gate.halts.values()),
 )
 
 
 class MetricsPage:
     """The page at `/metrics`."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._process_rows = dict(_of_process(desk))
-        self._lines: dict[Family, dict[Session, str]] = {metric.family: {} for metric in SYMBOL_METRICS}
+    def __init__(self, state: DaemonState) -> None:
+        self._state = state
+        self._process_rows = dict(_of_process(state))
+        self._lines: dict[Family, dict[SymbolState, str]] = {metric.family: {} for metric in SYMBOL_METRICS}
         """Made when a symbol is first written: what never changes of its lines."""
-        self._lanes: dict[Session, int] = {}
+        self._stream_states: dict[SymbolState, int] = {}
         """How many lanes each symbol had when its lines were made."""
         self._interpreter = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._interpreter)
 
-    def pieces(self, text_format: Format, now: Callable[[], Moment] = Moment.now) -> Iterator[str]:
+    def pieces(
+        self, text_format: Format, now: Callable[[], ClockReading] = ClockReading.now
+    ) -> Iterator[str]:
         """Write the page piece by piece. `now` is asked for each: time passes between."""
         yield self._process_piece(text_format, now())
-        sessions = tuple(self._desk.sessions.values())
-        self._follow(sessions)
+        symbol_states = tuple(self._state.symbols.values())
+        self._track_symbols(symbol_states)
         for metric in SYMBOL_METRICS:
-            yield from self._symbol_pieces(metric, sessions, text_format, now)
+            yield from self._symbol_pieces(metric, symbol_states, text_format, now)
         yield self._interpreter_page(text_format)
 
-    def _process_piece(self, text_format: Format, moment: Moment) -> str:
+    def _process_piece(self, text_format: Format, reading: ClockReading) -> str:
         return "".join(
-            family.header(text_format) + "".join(row.write(moment) for row in rows)
+            family.header(text_format) + "".join(row.write(reading) for row in rows)
             for family, rows in self._process_rows.items()
         )
 
     def _symbol_pieces(
         self,
         metric: SymbolMetric,
-        sessions: Sequence[Session],
+        symbol_states: Sequence[SymbolState],
         text_format: Format,
-        now: Callable[[], Moment],
+        now: Callable[[], ClockReading],
     ) -> Iterator[str]:
         made, values = self._lines[metric.family], metric.values
-        written, count, moment = [metric.family.header(text_format)], 0, now()
-        for session in sessions:
-            lines = made.get(session)
+        written, count, reading = [metric.family.header(text_format)], 0, now()
+        for symbol_state in symbol_states:
+            lines = made.get(symbol_state)
             if lines is None:
-                lines = made[session] = metric.lines(session)
-            read = values(session, moment)
+                lines = made[symbol_state] = metric.lines(symbol_state)
+            read = values(symbol_state, reading)
             written.append(lines % read)
             count += len(read)
             if count >= LINES_IN_A_PIECE:
                 yield "".join(written)
-                written, count, moment = [], 0, now()
+                written, count, reading = [], 0, now()
         yield "".join(written)
 
-    def _follow(self, sessions: Sequence[Session]) -> None:
+    def _track_symbols(self, symbol_states: Sequence[SymbolState]) -> None:
         """Forget the lines of symbols that are gone, and of those that have got other streams."""
-        lanes = {session: len(session.lanes) for session in sessions}
-        if lanes == self._lanes:
+        stream_states = {symbol_state: len(symbol_state.streams) for symbol_state in symbol_states}
+        if stream_states == self._stream_states:
             return
-        for session, count in self._lanes.items():
-            if lanes.get(session) != count:
+        for symbol_state, count in self._stream_states.items():
+            if stream_states.get(symbol_state) != count:
                 for made in self._lines.values():
-                    made.pop(session, None)
-        self._lanes = lanes
+                    made.pop(symbol_state, None)
+        self._stream_states = stream_states
 
     def _interpreter_page(self, text_format: Format) -> str:
         if text_format is Format.OPEN_METRICS:
@@ -311,8 +323,8 @@ def _count(counts: Mapping[AnyReason, int], reason: AnyReason) -> Read:
     return lambda _: counts[reason]
 
 
-def _is_source(desk: Desk, source: Source) -> Read:
-    return lambda _: desk.source is source
+def _is_source(state: DaemonState, source: Source) -> Read:
+    return lambda _: state.source is source
 
 
 def _number(value: float) -> str:

@@ -16,7 +16,7 @@ PONG_SECONDS: Final = 60.0
 """How long a ping may stay without its answer."""
 
 
-class Manners:
+class ClientLimits:
     """How fast one consumer speaks, and whether it answers pings."""
 
     def __init__(self) -> None:

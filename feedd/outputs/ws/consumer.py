@@ -19,10 +19,10 @@ from typing import Any, Final, Literal
 
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
-from feedd.core.daemon_state import Desk
+from feedd.core.daemon_state import DaemonState
 from feedd.logs import fields
 from feedd.model import ConsumerDisconnect
-from feedd.outputs.ws.client_limits import PING_SECONDS, Manners
+from feedd.outputs.ws.client_limits import PING_SECONDS, ClientLimits
 from feedd.outputs.ws.frame_writer import ping_frame, pong_frame
 
 log = logging.getLogger(__name__)
@@ -46,14 +46,14 @@ _CLOSE_CODES: Final = {
     ConsumerDisconnect.CLIENT: WSCloseCode.OK,
 }
 
-Hear = Callable[[bytes], None]
+TextHandler = Callable[[bytes], None]
 """Told what a consumer says."""
 Socket = web.WebSocketResponse[Literal[False]]
 """A WebSocket that hands out text as bytes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Farewell:
+class Close:
     """Why a consumer is let go, and what it is told."""
 
     reason: ConsumerDisconnect
@@ -64,7 +64,7 @@ class Consumer:
     """A connected consumer."""
 
     def __init__(
-        self, desk: Desk, request: web.Request, response: Socket, transport: asyncio.Transport
+        self, state: DaemonState, request: web.Request, response: Socket, transport: asyncio.Transport
     ) -> None:
         self.name = name_of(request)
         self.response = response
@@ -72,7 +72,7 @@ class Consumer:
         """What it has subscribed to; nothing where there is nothing to choose."""
         self.delivered = 0
         """Messages that its socket was given."""
-        self._desk = desk
+        self._state = state
         self._request = request
         self._protocol = request.protocol
         self._transport = transport
@@ -81,14 +81,14 @@ class Consumer:
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._behind_since: float | None = None
-        self._manners = Manners()
+        self._client_limits = ClientLimits()
         self._catching_up: asyncio.Task[None] | None = None
         self._ping_timer: asyncio.TimerHandle | None = None
         self._is_over = False
-        self._end: asyncio.Future[Farewell] = asyncio.get_running_loop().create_future()
+        self._end: asyncio.Future[Close] = asyncio.get_running_loop().create_future()
         self._bound_buffers()
 
-    def tell(self, frame: bytes) -> None:
+    def send(self, frame: bytes) -> None:
         """Send a frame, now if its socket takes it; a consumer that is too far behind is let go."""
         if self._is_over:
             return
@@ -104,25 +104,25 @@ class Consumer:
         if self._is_over:
             return
         self._is_over = True
-        self._end.set_result(Farewell(reason, text or reason))
+        self._end.set_result(Close(reason, text or reason))
         if reason in (ConsumerDisconnect.SLOW, ConsumerDisconnect.CLIENT):
             self._drop_waiting(is_counted=reason is ConsumerDisconnect.SLOW)
 
-    async def serve(self, hear: Hear) -> None:
+    async def serve(self, handle_text: TextHandler) -> None:
         """Serve until one side ends it."""
-        counts = self._desk.consumers
+        counts = self._state.consumers
         counts.connected += 1
         self._ping_later()
-        listening = asyncio.create_task(self._listen(hear))
-        farewell = Farewell(ConsumerDisconnect.CLIENT, "")
+        listening = asyncio.create_task(self._listen(handle_text))
+        ending = Close(ConsumerDisconnect.CLIENT, "")
         try:
-            farewell = await self._end
+            ending = await self._end
         finally:
             counts.connected -= 1
-            counts.disconnects[farewell.reason] += 1
-            self._log_end(farewell)
+            counts.disconnects[ending.reason] += 1
+            self._log_end(ending)
             await self._stop(listening)
-            await self._close(farewell)
+            await self._close(ending)
 
     def describe(self) -> dict[str, Any]:
         """Return what a person asks of a consumer. Durations are seconds."""
@@ -146,7 +146,7 @@ class Consumer:
         return self._waiting_bytes + self._transport.get_write_buffer_size()
 
     def _bound_buffers(self) -> None:
-        limit = self._desk.settings.consumer_queue_bytes
+        limit = self._state.settings.consumer_queue_bytes
         self._transport.set_write_buffer_limits(high=min(SOCKET_BYTES, limit // 2))
         tcp = self._transport.get_extra_info("socket")
         tcp.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, _KERNEL_BYTES)
@@ -159,7 +159,7 @@ class Consumer:
     def _put_off(self, frame: bytes) -> None:
         self._waiting.append(frame)
         self._waiting_bytes += len(frame)
-        settings = self._desk.settings
+        settings = self._state.settings
         if (
             self._unread_bytes > settings.consumer_queue_bytes
             or len(self._waiting) > settings.consumer_queue_messages
@@ -192,19 +192,19 @@ class Consumer:
 
     def _drop_waiting(self, is_counted: bool) -> None:
         if is_counted:
-            self._desk.consumers.messages_dropped += len(self._waiting)
+            self._state.consumers.messages_dropped += len(self._waiting)
         self._waiting.clear()
         self._waiting_bytes = 0
 
     # --- listening
 
-    async def _listen(self, hear: Hear) -> None:
+    async def _listen(self, handle_text: TextHandler) -> None:
         try:
             while not self._is_over:
                 message = await self.response.receive()
                 match message.type:
                     case WSMsgType.TEXT | WSMsgType.BINARY | WSMsgType.PING | WSMsgType.PONG:
-                        self._heed(message.type, bytes(message.data), hear)
+                        self._handle_frame(message.type, bytes(message.data), handle_text)
                     case WSMsgType.ERROR if isinstance(message.data, WebSocketError):
                         self.end(ConsumerDisconnect.PROTOCOL_ERROR)
                     case _:
@@ -213,23 +213,23 @@ class Consumer:
             log.exception("a bug was contained; the consumer is let go", extra=fields(consumer=self.name))
             self.end(ConsumerDisconnect.PROTOCOL_ERROR, "internal error")
 
-    def _heed(self, kind: WSMsgType, payload: bytes, hear: Hear) -> None:
-        if not self._manners.may_speak(time.monotonic()):
+    def _handle_frame(self, kind: WSMsgType, payload: bytes, handle_text: TextHandler) -> None:
+        if not self._client_limits.may_speak(time.monotonic()):
             self.end(ConsumerDisconnect.PROTOCOL_ERROR, "Too many requests")
         elif kind is WSMsgType.PING:
             self._control(pong_frame(payload))
         elif kind is WSMsgType.PONG:
-            self._manners.ponged(payload)
+            self._client_limits.ponged(payload)
         else:
-            hear(payload)
+            handle_text(payload)
 
     def _keep_alive(self) -> None:
         now = time.monotonic()
-        if self._manners.is_silent(now):
+        if self._client_limits.is_silent(now):
             self.end(ConsumerDisconnect.PROTOCOL_ERROR, "Pong timeout")
             return
         payload = b"%d" % (time.time() * 1000)
-        self._manners.pinged(payload, now)
+        self._client_limits.pinged(payload, now)
         self._control(ping_frame(payload))
         self._ping_later()
 
@@ -238,16 +238,16 @@ class Consumer:
 
     # --- ending
 
-    def _log_end(self, farewell: Farewell) -> None:
-        is_slow = farewell.reason is ConsumerDisconnect.SLOW
+    def _log_end(self, ending: Close) -> None:
+        is_slow = ending.reason is ConsumerDisconnect.SLOW
         log.log(
             logging.WARNING if is_slow else logging.DEBUG,
             "a consumer was too slow and is let go" if is_slow else "a consumer is gone",
             extra=fields(
                 consumer=self.name,
                 address=self._request.remote,
-                reason=farewell.reason,
-                detail=farewell.text,
+                reason=ending.reason,
+                detail=ending.text,
                 delivered=self.delivered,
             ),
         )
@@ -261,17 +261,17 @@ class Consumer:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _close(self, farewell: Farewell) -> None:
+    async def _close(self, ending: Close) -> None:
         transport = self._transport
         if self._waiting and not transport.is_closing():
             self._send_waiting(math.inf)
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                code = _CLOSE_CODES[farewell.reason]
-                await self.response.close(code=code, message=_close_text(farewell.text))
+                code = _CLOSE_CODES[ending.reason]
+                await self.response.close(code=code, message=_close_text(ending.text))
         except (TimeoutError, ConnectionError):
-            if farewell.reason is not ConsumerDisconnect.CLIENT:
-                self._desk.consumers.messages_dropped += self._count_unsent()
+            if ending.reason is not ConsumerDisconnect.CLIENT:
+                self._state.consumers.messages_dropped += self._count_unsent()
             transport.abort()
         else:
             # A transport closes only once all is written: one that doesn't read would put that off for ever.
@@ -283,16 +283,16 @@ class Consumer:
         return math.ceil(unsent * self.delivered / self._delivered_bytes) if unsent else 0
 
 
-class Attendance:
+class ConsumerRegistry:
     """Who is connected, and whether there is room for more."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, state: DaemonState) -> None:
+        self._state = state
         self._present: dict[Consumer, None] = {}
 
     async def admit(self, request: web.Request) -> Consumer:
         """Shake hands. Raises an HTTP error where the request is no handshake or there is no room."""
-        counts, settings = self._desk.consumers, self._desk.settings
+        counts, settings = self._state.consumers, self._state.settings
         if counts.connected >= settings.consumers_max:
             counts.disconnects[ConsumerDisconnect.LIMIT] += 1
             text = f"all {settings.consumers_max} places for consumers are taken\n"
@@ -312,13 +312,13 @@ class Attendance:
         transport = request.transport
         if transport is None or transport.is_closing():
             raise web.HTTPBadRequest(text="handshake: the consumer has left\n")
-        return Consumer(self._desk, request, response, transport)
+        return Consumer(self._state, request, response, transport)
 
-    async def serve(self, consumer: Consumer, hear: Hear = lambda _: None) -> None:
+    async def serve(self, consumer: Consumer, handle_text: TextHandler = lambda _: None) -> None:
         """Serve a consumer until one side ends it."""
         self._present[consumer] = None
         try:
-            await consumer.serve(hear)
+            await consumer.serve(handle_text)
         finally:
             del self._present[consumer]
 

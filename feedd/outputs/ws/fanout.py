@@ -26,15 +26,15 @@ TURNS_PENDING: Final = 1000
 """With more than this to do, the market waits: what listeners are owed must not grow without end."""
 
 
-class Listener(Protocol):
+class FrameSink(Protocol):
     """What has to be known of a consumer to write to it."""
 
-    def tell(self, frame: bytes) -> None: ...
+    def send(self, frame: bytes) -> None: ...
 
     def end(self, reason: ConsumerDisconnect, text: str = "") -> None: ...
 
 
-class Message:
+class FanoutMessage:
     """A message on its way."""
 
     __slots__ = ("_combined", "_frame", "_raw", "name")
@@ -56,7 +56,7 @@ class Message:
         return self._raw
 
 
-Turn = tuple[bool, tuple[Listener, ...]]
+Turn = tuple[bool, tuple[FrameSink, ...]]
 """Some of a stream's listeners, no more than a turn can write to, and which form they want."""
 
 
@@ -64,14 +64,14 @@ class Channel:
     """One stream's listeners."""
 
     def __init__(self) -> None:
-        self.listeners: dict[bool, dict[Listener, None]] = {True: {}, False: {}}
+        self.listeners: dict[bool, dict[FrameSink, None]] = {True: {}, False: {}}
         self._turns: tuple[Turn, ...] | None = None
 
-    def add(self, listener: Listener, combined: bool) -> None:
+    def add(self, listener: FrameSink, combined: bool) -> None:
         self.listeners[combined][listener] = None
         self._turns = None
 
-    def remove(self, listener: Listener, combined: bool) -> None:
+    def remove(self, listener: FrameSink, combined: bool) -> None:
         del self.listeners[combined][listener]
         self._turns = None
 
@@ -96,8 +96,8 @@ class Fanout:
 
     def __init__(self) -> None:
         self._channels: dict[str, Channel] = {}
-        self._tuned: dict[Listener, tuple[frozenset[str], bool]] = {}
-        self._pending: deque[tuple[Message, tuple[Turn, ...]]] = deque()
+        self._tuned: dict[FrameSink, tuple[frozenset[str], bool]] = {}
+        self._pending: deque[tuple[FanoutMessage, tuple[Turn, ...]]] = deque()
         self._turns_pending = 0
         self._turns_taken = 0
         """Of the oldest message."""
@@ -108,7 +108,7 @@ class Fanout:
         """The streams that anybody listens to."""
         return self._channels.keys()
 
-    def tune(self, listener: Listener, names: Iterable[str], combined: bool) -> None:
+    def tune(self, listener: FrameSink, names: Iterable[str], combined: bool) -> None:
         """Let a listener have these streams and no others, in that form."""
         before, was_combined = self._tuned.pop(listener, (frozenset(), combined))
         for name in before:
@@ -128,7 +128,7 @@ class Fanout:
         if channel is None:
             return
         turns = channel.turns
-        self._pending.append((Message(name, frame), turns))
+        self._pending.append((FanoutMessage(name, frame), turns))
         self._turns_pending += len(turns)
         while self._turns_pending > TURNS_PENDING:
             self._write_turn()
@@ -164,7 +164,7 @@ class Fanout:
         try:
             frame = message.form(combined)
             for listener in listeners:
-                listener.tell(frame)
+                listener.send(frame)
         except Exception:
             # No trouble with a consumer may halt a symbol, and none may miss a message without being told.
             log.exception("a bug was contained; some consumers are let go", extra=fields(stream=message.name))
@@ -173,5 +173,5 @@ class Fanout:
         return len(listeners)
 
 
-def _portions(listeners: tuple[Listener, ...]) -> Iterable[tuple[Listener, ...]]:
+def _portions(listeners: tuple[FrameSink, ...]) -> Iterable[tuple[FrameSink, ...]]:
     return (listeners[start : start + TURN_WRITES] for start in range(0, len(listeners), TURN_WRITES))

@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from feedd.core.daemon_state import Desk
+from feedd.core.daemon_state import DaemonState
 from feedd.core.gate import GateChange
-from feedd.core.symbol_state import Session
-from feedd.outputs.clock_reading import Moment
+from feedd.core.symbol_state import SymbolState
+from feedd.outputs.clock_reading import ClockReading
 from feedd.outputs.json_views import gate_event, heartbeat_event, state_event
-from feedd.outputs.ws.consumer import Attendance, Consumer, Socket
+from feedd.outputs.ws.consumer import Consumer, ConsumerRegistry, Socket
 from feedd.outputs.ws.frame_writer import text_frame
 
 HEARTBEAT_SECONDS = 1.0
@@ -25,50 +25,55 @@ HEARTBEATS_AT_ONCE = 8
 class GateEvents:
     """Everyone who listens to the gate. Who allows static data hears of another gate than who doesn't."""
 
-    def __init__(self, desk: Desk, attendance: Attendance, now: Callable[[], Moment] = Moment.now) -> None:
-        self._desk = desk
-        self._attendance = attendance
+    def __init__(
+        self,
+        state: DaemonState,
+        registry: ConsumerRegistry,
+        now: Callable[[], ClockReading] = ClockReading.now,
+    ) -> None:
+        self._state = state
+        self._registry = registry
         self._now = now
         self._listeners: dict[bool, set[Consumer]] = {True: set(), False: set()}
 
-    def gate_changed(self, session: Session, change: GateChange) -> None:
+    def gate_changed(self, symbol_state: SymbolState, change: GateChange) -> None:
         """Tell of one change of one gate."""
         now = self._now()
-        self._tell(lambda allow: gate_event(self._desk, session.symbol, change, allow, now))
+        self._broadcast(lambda allow: gate_event(self._state, symbol_state.symbol, change, allow, now))
 
     def state_changed(self) -> None:
         """Tell everything anew: the symbols or the source have changed."""
         now = self._now()
-        self._tell(lambda allow: state_event(self._desk, allow, now))
+        self._broadcast(lambda allow: state_event(self._state, allow, now))
 
     async def run(self) -> None:
         """Give a sign of life every second."""
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            frame = _frame(heartbeat_event(self._desk, self._now()))
+            frame = _frame(heartbeat_event(self._state, self._now()))
             for listeners in self._listeners.values():
                 for number, consumer in enumerate(tuple(listeners), 1):
-                    consumer.tell(frame)
+                    consumer.send(frame)
                     if number % HEARTBEATS_AT_ONCE == 0:
                         await asyncio.sleep(0)  # the market first: a heartbeat is in no hurry
 
     async def serve(self, request: web.Request, allow_static: bool) -> Socket:
         """Serve one listener until it goes."""
-        consumer = await self._attendance.admit(request)
-        consumer.tell(_frame(state_event(self._desk, allow_static, self._now())))
+        consumer = await self._registry.admit(request)
+        consumer.send(_frame(state_event(self._state, allow_static, self._now())))
         self._listeners[allow_static].add(consumer)
         try:
-            await self._attendance.serve(consumer)
+            await self._registry.serve(consumer)
         finally:
             self._listeners[allow_static].discard(consumer)
         return consumer.response
 
-    def _tell(self, event: Callable[[bool], Mapping[str, Any]]) -> None:
+    def _broadcast(self, event: Callable[[bool], Mapping[str, Any]]) -> None:
         for allow_static, listeners in self._listeners.items():
             if listeners:
                 frame = _frame(event(allow_static))
                 for consumer in listeners:
-                    consumer.tell(frame)
+                    consumer.send(frame)
 
 
 def _frame(event: Mapping[str, Any]) -> bytes:

@@ -17,20 +17,20 @@ from typing import Final
 
 from aiohttp import web
 
-from feedd.core.daemon_state import Desk
+from feedd.core.daemon_state import DaemonState
 from feedd.core.gate import GateChange
-from feedd.core.symbol_state import Lane, Session
+from feedd.core.symbol_state import StreamState, SymbolState
 from feedd.logs import fields
 from feedd.model import ConsumerDisconnect, Source
-from feedd.outputs.ws.consumer import Attendance, Consumer, Socket
+from feedd.outputs.ws.consumer import Consumer, ConsumerRegistry, Socket
 from feedd.outputs.ws.fanout import Fanout
 from feedd.outputs.ws.frame_writer import text_frame
 from feedd.venues.binance.common.stream_protocol import (
     Answer,
     Method,
     RequestRefused,
+    StreamTarget,
     Subscriber,
-    Target,
     parse_request,
     parse_target,
     too_many_streams,
@@ -46,7 +46,7 @@ NAMES_LOGGED: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class RelayConsumer:
     """A consumer of the relay, and what it wants."""
 
     consumer: Consumer
@@ -59,40 +59,40 @@ class Listener:
 class Relay:
     """Everyone who listens to streams."""
 
-    def __init__(self, desk: Desk, attendance: Attendance) -> None:
-        self._desk = desk
-        self._attendance = attendance
+    def __init__(self, state: DaemonState, registry: ConsumerRegistry) -> None:
+        self._state = state
+        self._registry = registry
         self._fanout = Fanout()
         self._backfill = Fanout()
-        self._listeners: dict[Consumer, Listener] = {}
-        self._source = desk.source
+        self._listeners: dict[Consumer, RelayConsumer] = {}
+        self._source = state.source
         self._names_logged: set[str] = set()
 
     # --- what the daemon tells
 
-    def deliver(self, lane: Lane, frame: bytes) -> None:
+    def deliver(self, stream_state: StreamState, frame: bytes) -> None:
         """Pass a message on to those who listen to its stream."""
-        if self._desk.source is not self._source:
-            self._follow_source()
-        self._fanout.deliver(lane.wire_name, frame)
+        if self._state.source is not self._source:
+            self._apply_source()
+        self._fanout.deliver(stream_state.wire_name, frame)
 
-    def deliver_backfill(self, lane: Lane, frame: bytes) -> None:
+    def deliver_backfill(self, stream_state: StreamState, frame: bytes) -> None:
         """Pass a message that was missed and fetched later on to those who want such."""
-        self._backfill.deliver(lane.wire_name, frame)
+        self._backfill.deliver(stream_state.wire_name, frame)
 
     def is_heard(self, symbol: str) -> bool:
         """Tell whether anybody listens to a stream of the symbol."""
         prefix = f"{symbol.lower()}@"
         return any(name.startswith(prefix) for name in self._fanout.names)
 
-    def gate_changed(self, _: Session, change: GateChange) -> None:
+    def gate_changed(self, _: SymbolState, change: GateChange) -> None:
         """Let go of those who don't want to listen to a halted symbol."""
         if change.halted:
             self._end_halted()
 
     def settings_changed(self) -> None:
-        """Follow the desk: the source, the symbols or the streams may be others now."""
-        self._follow_source()
+        """Apply the settings: the source, the symbols or the streams may be others now."""
+        self._apply_source()
         self._end_halted()
         self._names_logged.clear()
         self._log_unheld(self._fanout.names, "listeners hear no more of streams that are not configured")
@@ -114,22 +114,22 @@ class Relay:
         self._refuse_static(allows_static)
         if closes_on_halt:
             self._refuse_halted(target.names)
-        consumer = await self._attendance.admit(request)
-        listener = Listener(
+        consumer = await self._registry.admit(request)
+        listener = RelayConsumer(
             consumer, Subscriber(target.combined), closes_on_halt, allows_static, wants_backfill
         )
         consumer.streams = listener.subscriber.streams
         self._listeners[consumer] = listener
         try:
             self._begin(listener, target)
-            await self._attendance.serve(consumer, partial(self._hear, listener))
+            await self._registry.serve(consumer, partial(self._handle_text, listener))
         finally:
             del self._listeners[consumer]
             for fanout in (self._fanout, self._backfill):
                 fanout.tune(consumer, (), combined=False)
         return consumer.response
 
-    def _begin(self, listener: Listener, target: Target) -> None:
+    def _begin(self, listener: RelayConsumer, target: StreamTarget) -> None:
         # A name that is not held is no reason to refuse: Binance accepts any, and clients open a
         # connection under names of their own before they subscribe (ccxt: /ws/0).
         self._log_unheld(target.names, "a consumer listens to a stream that is not configured")
@@ -138,7 +138,7 @@ class Relay:
         else:
             self._answer(listener, too_many_streams())
 
-    def _hear(self, listener: Listener, text: bytes) -> None:
+    def _handle_text(self, listener: RelayConsumer, text: bytes) -> None:
         self._flush()  # what was put down for it is still due as it was wanted
         try:
             request = parse_request(text)
@@ -151,12 +151,12 @@ class Relay:
         if answer.violation is None:
             self._tune(listener)
 
-    def _answer(self, listener: Listener, answer: Answer) -> None:
-        listener.consumer.tell(text_frame(answer.text))
+    def _answer(self, listener: RelayConsumer, answer: Answer) -> None:
+        listener.consumer.send(text_frame(answer.text))
         if answer.violation is not None:
             listener.consumer.end(ConsumerDisconnect.PROTOCOL_ERROR, answer.violation)
 
-    def _tune(self, listener: Listener) -> None:
+    def _tune(self, listener: RelayConsumer) -> None:
         subscriber = listener.subscriber
         self._fanout.tune(listener.consumer, subscriber.streams, subscriber.combined)
         if listener.wants_backfill:
@@ -167,46 +167,46 @@ class Relay:
     # --- halts and static data
 
     def _refuse_static(self, allows_static: bool) -> None:
-        if self._desk.source is Source.STATIC and not allows_static:
-            self._desk.consumers.disconnects[ConsumerDisconnect.STATIC_SOURCE] += 1
+        if self._state.source is Source.STATIC and not allows_static:
+            self._state.consumers.disconnects[ConsumerDisconnect.STATIC_SOURCE] += 1
             text = "the source is static data, not the market's: only who asks with allow=static gets it\n"
             raise web.HTTPServiceUnavailable(text=text)
 
     def _refuse_halted(self, names: Iterable[str]) -> None:
         for symbol in _symbols(names):
-            if symbol not in self._desk.sessions:
+            if symbol not in self._state.symbols:
                 raise web.HTTPNotFound(text=f"symbol {symbol!r} is not configured\n")
         halted = self._halted(names)
         if halted:
-            self._desk.consumers.disconnects[ConsumerDisconnect.HALT] += 1
+            self._state.consumers.disconnects[ConsumerDisconnect.HALT] += 1
             raise web.HTTPServiceUnavailable(text=f"{halted}\n")
 
     def _halted(self, names: Iterable[str]) -> str:
         """Say which of the streams' symbols is halted, and why; nothing if none is."""
         for symbol in _symbols(names):
-            session = self._desk.sessions.get(symbol)
-            if session is None:
+            symbol_state = self._state.symbols.get(symbol)
+            if symbol_state is None:
                 return f"{symbol} is not configured any more"
-            if session.gate.halted:
-                return f"{symbol} is halted: {', '.join(session.gate.reasons)}"
+            if symbol_state.gate.halted:
+                return f"{symbol} is halted: {', '.join(symbol_state.gate.reasons)}"
         return ""
 
     def _end_halted(self) -> None:
         for listener in self._listeners.values():
             self._end_if_halted(listener)
 
-    def _end_if_halted(self, listener: Listener) -> None:
+    def _end_if_halted(self, listener: RelayConsumer) -> None:
         if listener.closes_on_halt:
             halted = self._halted(listener.subscriber.streams)
             if halted:
                 self._flush()
                 listener.consumer.end(ConsumerDisconnect.HALT, halted)
 
-    def _follow_source(self) -> None:
+    def _apply_source(self) -> None:
         """Let go of those who did not ask for static data, before there is any."""
-        if self._source is self._desk.source:
+        if self._source is self._state.source:
             return
-        self._source = self._desk.source
+        self._source = self._state.source
         self._flush()
         if self._source is Source.STATIC:
             for listener in self._listeners.values():
@@ -217,11 +217,11 @@ class Relay:
 
     def _holds(self, name: str) -> bool:
         symbol, _, stream = name.partition("@")
-        if symbol != symbol.lower() or symbol.upper() not in self._desk.sessions:
+        if symbol != symbol.lower() or symbol.upper() not in self._state.symbols:
             return False
         if self._source is Source.STATIC:
             return is_stream_name(stream)  # which of them a file holds is known once it is played
-        return stream in self._desk.settings.streams
+        return stream in self._state.settings.streams
 
     def _holds_all(self, names: Iterable[str]) -> bool:
         self._log_unheld(names, "a consumer was refused a stream that is not configured")
@@ -241,7 +241,7 @@ def _symbols(names: Iterable[str]) -> Iterator[str]:
     return (name.partition("@")[0].upper() for name in names if "@" in name)
 
 
-def _target_of(request: web.Request) -> Target:
+def _target_of(request: web.Request) -> StreamTarget:
     query = request.query
     unknown = [key for key in query if key not in PARAMETERS]
     if unknown:

@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp import WSMsgType
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 
-from feedd.sources.live.frame_reader import Fail, FrameReader, Take
+from feedd.sources.live.frame_reader import FrameReader, OnBug, OnText
 from feedd.venues.binance.spot.decode import MAX_FRAME_BYTES
 
 KNOWN_VERSIONS: Final = re.compile(r"3\.14\.\d+")
@@ -29,7 +29,7 @@ class _Queue(WebSocketDataQueue):
     """Hands messages to callbacks as they are parsed; all but text and binary ones wait to be received."""
 
     frames: FrameReader
-    take_binary: Take | None = None
+    take_binary: OnText | None = None
 
     def feed_data(self, message: Any, size: int) -> None:
         frames = self.frames
@@ -71,7 +71,7 @@ class DirectSocket(aiohttp.ClientWebSocketResponse[Literal[False]]):
     def _parser(self, _: Any) -> None:
         """aiohttp makes a reader for the queue that it has made; ours reads from the first byte on."""
 
-    def hand_to(self, take: Take, take_binary: Take, fail: Fail) -> None:
+    def hand_to(self, take: OnText, take_binary: OnText, fail: OnBug) -> None:
         """Hand frames to these: those that have come already, and all from now on."""
         self._connection_protocol.set_parser(self._frames, self._direct)
         if self._connection_protocol.transport is not None:

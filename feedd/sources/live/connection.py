@@ -18,7 +18,7 @@ from aiohttp import WSMsgType
 from feedd.errors import FeeddError
 from feedd.model import ConnectFailure, DisconnectReason, InvalidReason
 from feedd.sources.live.aiohttp_socket import DirectSocket, Socket
-from feedd.sources.live.frame_reader import Take
+from feedd.sources.live.frame_reader import OnText
 from feedd.venues.binance.spot.decode import MAX_FRAME_BYTES
 
 HANDSHAKE_SECONDS = 10.0
@@ -122,7 +122,7 @@ class Connection:
     def __init__(
         self,
         socket: Socket,
-        take: Take,
+        take: OnText,
         refuse: Refuse,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -153,7 +153,7 @@ class Connection:
                 asked = asking.create_task(self._send(requests))
                 try:
                     self._watch_silence()
-                    self._take_directly()
+                    self._receive_directly()
                     return await self._pump()
                 finally:
                     asked.cancel()
@@ -209,11 +209,11 @@ class Connection:
         if isinstance(self._socket, DirectSocket):
             self._socket.stop()
 
-    def _take_directly(self) -> None:
+    def _receive_directly(self) -> None:
         if isinstance(self._socket, DirectSocket):
-            self._socket.hand_to(self._take, self._take_binary, self._failed)
+            self._socket.hand_to(self._take, self._reject_binary, self._failed)
 
-    def _take_binary(self, raw: bytes, read_at: float) -> None:
+    def _reject_binary(self, raw: bytes, read_at: float) -> None:
         self._refuse(InvalidReason.BINARY, f"{len(raw)} bytes", raw, read_at)
 
     def _failed(self, bug: Exception) -> None:
@@ -236,7 +236,7 @@ class Connection:
                 except ConnectionError:
                     return DisconnectReason.RESET
             elif message.type is WSMsgType.BINARY:
-                self._take_binary(message.data, read_at)
+                self._reject_binary(message.data, read_at)
             elif message.type is not WSMsgType.PONG:
                 return self._why_ended(message.type, read_at)
 

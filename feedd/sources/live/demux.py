@@ -13,14 +13,21 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from feedd.core.arbitration import Arbiter
+from feedd.core.arbitration import Arbitrator
 from feedd.core.backoff import Backoff
-from feedd.core.connection_set import Link
+from feedd.core.connection_set import ConnectionRecord
 from feedd.errors import DecodeError
 from feedd.logs import fields
 from feedd.model import InvalidReason
-from feedd.sources.symbol_pipeline import Intake
-from feedd.venues.binance.spot.decode import ControlReply, Decoder, Drifted, Route, ServerShutdown, stream_in
+from feedd.sources.symbol_pipeline import SymbolPipeline
+from feedd.venues.binance.spot.decode import (
+    ControlReply,
+    Decoder,
+    Drifted,
+    ServerShutdown,
+    StreamDecoder,
+    stream_in,
+)
 from feedd.venues.binance.spot.payloads import Frame, Payload
 from feedd.venues.binance.spot.streams import Stream, Subscription
 
@@ -30,36 +37,40 @@ SETTLE_SECONDS: Final = 5.0
 """After this, the connection that stayed has long brought what the other had brought before it went."""
 
 
-class Way:
-    """The way of one stream's messages into their session."""
+class BoundRoute:
+    """The way of one stream's messages into their symbol's state."""
 
-    __slots__ = ("first_look", "intake", "lane")
+    __slots__ = ("first_look", "pipeline", "stream_state")
 
-    def __init__(self, route: Route, intake: Intake) -> None:
+    def __init__(self, route: StreamDecoder, pipeline: SymbolPipeline) -> None:
         self.first_look = route.first_look
-        self.intake = intake
-        self.lane = intake.session.lanes[route.name]
+        self.pipeline = pipeline
+        self.stream_state = pipeline.symbol_state.streams[route.name]
 
 
-class Reception:
+class Demultiplexer:
     """Takes what the connections of one feed deliver."""
 
     def __init__(
         self,
-        intakes: Sequence[Intake],
+        pipelines: Sequence[SymbolPipeline],
         streams: Sequence[Stream],
-        leaving: Callable[[Link], None],
+        leaving: Callable[[ConnectionRecord], None],
         monotonic: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
         subscriptions = {
-            Subscription(intake.session.symbol, stream): intake for intake in intakes for stream in streams
+            Subscription(pipeline.symbol_state.symbol, stream): pipeline
+            for pipeline in pipelines
+            for stream in streams
         }
         self.names = [subscription.wire_name for subscription in subscriptions]
-        self._intakes = intakes
-        self._intake_of = {subscription.wire_name: intake for subscription, intake in subscriptions.items()}
-        self._backoffs = {intake: Backoff() for intake in intakes}
-        self._rebuilding: dict[Intake, asyncio.TimerHandle] = {}
+        self._pipelines = pipelines
+        self._pipeline_of = {
+            subscription.wire_name: pipeline for subscription, pipeline in subscriptions.items()
+        }
+        self._backoffs = {pipeline: Backoff() for pipeline in pipelines}
+        self._rebuilding: dict[SymbolPipeline, asyncio.TimerHandle] = {}
         """Symbols that a bug was met with: until they are rebuilt, their messages are counted and no more."""
         self._leaving = leaving
         self._monotonic = monotonic
@@ -67,10 +78,14 @@ class Reception:
         decoder = Decoder(subscriptions)
         self._second_look = decoder.second_look
         self._peeked = {
-            name: Way(route, self._intake_of[route.name]) for name, route in decoder.routes.items()
+            name: BoundRoute(route, self._pipeline_of[route.name]) for name, route in decoder.routes.items()
         }
-        self._ways = {way.lane.wire_name: way for way in self._peeked.values()}
-        self._arbiter = Arbiter(intake.session.lanes[name] for name, intake in self._intake_of.items())
+        self._bound_routes = {
+            bound_route.stream_state.wire_name: bound_route for bound_route in self._peeked.values()
+        }
+        self._arbitrator = Arbitrator(
+            pipeline.symbol_state.streams[name] for name, pipeline in self._pipeline_of.items()
+        )
         self._open = 0
         self._is_straight = False
         """One connection delivers, nothing waits and nothing has failed: messages go straight on."""
@@ -79,23 +94,23 @@ class Reception:
     @property
     def is_caught_up(self) -> bool:
         """Nothing that one connection has brought waits for the other."""
-        return self._arbiter.is_caught_up
+        return self._arbitrator.is_caught_up
 
-    def opened(self, link: Link) -> None:
+    def opened(self, record: ConnectionRecord) -> None:
         """Another connection delivers from now on."""
         self._stop_settling()
         self._open += 1
-        self._arbiter.opened(link)
+        self._arbitrator.opened(record)
         self._straighten()
 
-    def closed(self, link: Link) -> None:
+    def closed(self, record: ConnectionRecord) -> None:
         """A connection delivers no more; what waited for it goes on."""
         self._open -= 1
-        self._arbiter.closed(link)
+        self._arbitrator.closed(record)
         self.pass_on_what_waited()
         if self._open == 1:
             loop = asyncio.get_running_loop()
-            self._settling = loop.call_later(SETTLE_SECONDS, self._arbiter.settled)
+            self._settling = loop.call_later(SETTLE_SECONDS, self._arbitrator.settled)
 
     def stop(self) -> None:
         """Let go of the timers."""
@@ -103,94 +118,94 @@ class Reception:
         for timer in self._rebuilding.values():
             timer.cancel()
 
-    def look(self) -> None:
+    def release_held(self) -> None:
         """To be called now and then while two connections deliver: what has waited long enough goes on."""
-        self._arbiter.look(self._monotonic())
+        self._arbitrator.detect_resets(self._monotonic())
         self.pass_on_what_waited()
 
-    def take(self, link: Link, raw: bytes, read_at: float) -> None:
+    def accept(self, record: ConnectionRecord, raw: bytes, read_at: float) -> None:
         """Take a text frame that was read at a monotonic time."""
         name = stream_in(raw)
-        way = None if name is None else self._peeked.get(name)
-        frame = None if way is None else way.first_look(raw)
-        if way is None or frame is None:
-            self._look_again(link, raw, read_at)
+        bound_route = None if name is None else self._peeked.get(name)
+        frame = None if bound_route is None else bound_route.first_look(raw)
+        if bound_route is None or frame is None:
+            self._decode_again(record, raw, read_at)
         elif self._is_straight:
-            link.last_at = read_at
+            record.last_at = read_at
             try:
-                way.intake.take(way.lane, frame.data, raw, read_at)
+                bound_route.pipeline.accept(bound_route.stream_state, frame.data, raw, read_at)
             except Exception:
-                self._contain(way.intake)
+                self._contain(bound_route.pipeline)
         else:
-            self._arbitrate(link, frame, raw, read_at)
+            self._arbitrate(record, frame, raw, read_at)
 
-    def _look_again(self, link: Link, raw: bytes, read_at: float) -> None:
+    def _decode_again(self, record: ConnectionRecord, raw: bytes, read_at: float) -> None:
         try:
             message = self._second_look(raw)
         except DecodeError as error:
             self._refuse(error, raw, read_at)
             return
         if isinstance(message, ServerShutdown | ControlReply):
-            self._heed(link, message)
+            self._handle_control(record, message)
             return
         if isinstance(message, Drifted):
-            self._intake_of[message.frame.stream].note_unknown(message)
+            self._pipeline_of[message.frame.stream].note_unknown(message)
             message = message.frame
-        self._arbitrate(link, message, raw, read_at)
+        self._arbitrate(record, message, raw, read_at)
 
     def refuse(self, reason: InvalidReason, detail: str, raw: bytes, read_at: float) -> None:
         """Take a frame that can't be a message."""
         self._refuse(DecodeError(reason, detail), raw, read_at)
 
-    def _arbitrate(self, link: Link, frame: Frame[Payload], raw: bytes, read_at: float) -> None:
-        link.last_at = read_at
-        if link.first_at is None:
-            link.first_at = read_at
-        if self._is_straight or self._arbiter.may_pass(link, frame, raw, read_at):
+    def _arbitrate(self, record: ConnectionRecord, frame: Frame[Payload], raw: bytes, read_at: float) -> None:
+        record.last_at = read_at
+        if record.first_at is None:
+            record.first_at = read_at
+        if self._is_straight or self._arbitrator.may_pass(record, frame, raw, read_at):
             self._hand_on(frame, raw, read_at)
         self.pass_on_what_waited()
 
     def pass_on_what_waited(self) -> None:
         """Hand on what need not wait for the other connection any more."""
-        while (held := self._arbiter.ready(self._monotonic())) is not None:
+        while (held := self._arbitrator.ready(self._monotonic())) is not None:
             self._hand_on(held.frame, held.raw, held.read_at)
         self._straighten()
 
     def _hand_on(self, frame: Frame[Payload], raw: bytes, read_at: float) -> None:
-        way = self._ways[frame.stream]
-        if way.intake in self._rebuilding:
-            way.intake.session.counts.discarded += 1
+        bound_route = self._bound_routes[frame.stream]
+        if bound_route.pipeline in self._rebuilding:
+            bound_route.pipeline.symbol_state.counts.discarded += 1
             return
         try:
-            way.intake.take(way.lane, frame.data, raw, read_at)
+            bound_route.pipeline.accept(bound_route.stream_state, frame.data, raw, read_at)
         except Exception:
-            self._contain(way.intake)
+            self._contain(bound_route.pipeline)
 
     def _straighten(self) -> None:
-        self._is_straight = self._open == 1 and self._arbiter.is_caught_up and not self._rebuilding
+        self._is_straight = self._open == 1 and self._arbitrator.is_caught_up and not self._rebuilding
 
-    def _contain(self, intake: Intake) -> None:
+    def _contain(self, pipeline: SymbolPipeline) -> None:
         """Halt the symbol that a bug was met with, and take it up again after a while."""
-        intake.failed()
-        delay = self._backoffs[intake].delay(self._chance())
-        self._rebuilding[intake] = asyncio.get_running_loop().call_later(delay, self._rebuild, intake)
+        pipeline.failed()
+        delay = self._backoffs[pipeline].delay(self._chance())
+        self._rebuilding[pipeline] = asyncio.get_running_loop().call_later(delay, self._rebuild, pipeline)
         self._straighten()
 
-    def _rebuild(self, intake: Intake) -> None:
-        del self._rebuilding[intake]
-        intake.rebuilt()
+    def _rebuild(self, pipeline: SymbolPipeline) -> None:
+        del self._rebuilding[pipeline]
+        pipeline.rebuilt()
         self._straighten()
 
     def _refuse(self, error: DecodeError, raw: bytes, read_at: float) -> None:
         # A frame that names no stream of ours casts doubt on all that its connection brings.
-        named = self._intake_of.get(error.stream or "")
-        for intake in self._intakes if named is None else (named,):
-            intake.take_invalid(error, raw, read_at)
+        named = self._pipeline_of.get(error.stream or "")
+        for pipeline in self._pipelines if named is None else (named,):
+            pipeline.reject(error, raw, read_at)
 
-    def _heed(self, link: Link, message: ServerShutdown | ControlReply) -> None:
+    def _handle_control(self, record: ConnectionRecord, message: ServerShutdown | ControlReply) -> None:
         if isinstance(message, ServerShutdown):
             log.info("the exchange will close a connection", extra=fields(streams=self.names[:3]))
-            self._leaving(link)
+            self._leaving(record)
         elif message.error is not None:
             log.error(
                 "the exchange refused a request", extra=fields(streams=self.names[:3], error=message.error)

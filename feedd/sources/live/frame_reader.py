@@ -21,9 +21,9 @@ _LENGTH_IN_TWO: Final = 126
 _MASK_BYTES: Final = 4
 _IS_CONTROL: Final = 0x08
 
-Take = Callable[[bytes, float], None]
+OnText = Callable[[bytes, float], None]
 """Takes a frame's payload, read at a monotonic time."""
-Fail = Callable[[Exception], None]
+OnBug = Callable[[Exception], None]
 """Told of a bug that a frame was met with."""
 Fed = tuple[bool, bytes]
 """aiohttp's answer: whether the protocol was broken, and what was left over."""
@@ -45,8 +45,8 @@ class FrameReader:
     """
 
     def __init__(self, reader: Reader, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self.take: Take | None = None
-        self.fail: Fail | None = None
+        self.take: OnText | None = None
+        self.fail: OnBug | None = None
         self.read_at = monotonic()
         """When something came last."""
         self._reader = reader
@@ -73,7 +73,7 @@ class FrameReader:
         position = 0
         while position < len(data):
             if not self._foreign_left:
-                position = self._take_texts(data, position)
+                position = self._consume_texts(data, position)
                 if not self._is_foreign(data, position):
                     self._rest = data[position:]
                     break
@@ -111,7 +111,7 @@ class FrameReader:
 
     # --- frames
 
-    def _take_texts(self, data: bytes, position: int) -> int:
+    def _consume_texts(self, data: bytes, position: int) -> int:
         """Hand on whole text frames, as many as follow each other; returns where the next frame begins."""
         # No slice may end before it begins: compiled, that is a SystemError.
         take, read_at, end = self.take, self.read_at, len(data)

@@ -30,9 +30,9 @@ from feedd.model import InvalidReason, Source
 from feedd.sources.replay.csv_rows import (
     EXPECTED,
     LONE_BAR_INTERVAL,
+    CsvTable,
     Read,
     RecordedPayload,
-    Table,
     Unfit,
     interval_of,
     shown,
@@ -139,7 +139,7 @@ def _find_in_folder(folder: Path, candidates: list[str], names: str) -> Path:
     raise UnusableFile(f"{folder}: expected {names} in this folder, found none")
 
 
-class Recording:
+class CsvRecording:
     """One symbol's file, opened. Its rows can be read once, from one thread at a time."""
 
     def __init__(self, path: Path, symbol: str) -> None:
@@ -199,7 +199,7 @@ class Recording:
             return b""
         return line
 
-    def _table_of(self, head: list[_Line]) -> Table:
+    def _table_of(self, head: list[_Line]) -> CsvTable:
         """Find the first line that tells the format; a header is taken out of `head`."""
         for index, line in enumerate(head):
             try:
@@ -215,7 +215,7 @@ class Recording:
         found = shown(head[0].content.decode("utf-8", "backslashreplace").strip()) if head else "nothing"
         raise UnusableFile(f"{self.path}: expected {EXPECTED}, found {found}")
 
-    def _stream_name(self, table: Table, head: list[_Line]) -> str:
+    def _stream_name(self, table: CsvTable, head: list[_Line]) -> str:
         rows = list(self._parsed(head, table.reader(self._symbol, LONE_BAR_INTERVAL)))
         payloads = [row.payload for row in rows if isinstance(row, _Parsed)]
         if not payloads:

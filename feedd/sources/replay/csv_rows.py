@@ -75,7 +75,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CsvTable:
     """One file's layout: which column stands where."""
 
     layout: Layout
@@ -122,7 +122,7 @@ def split(line: bytes) -> list[str]:
         raise Unfit("fields separated by commas", str(error)) from None
 
 
-def table_of(row: Sequence[str], symbol: str) -> Table | None:
+def table_of(row: Sequence[str], symbol: str) -> CsvTable | None:
     """Return the table that a row shows itself to be the header or a row of."""
     names = [re.sub("[^a-z0-9]", "", name.lower()) for name in row]
     for layout in LAYOUTS:
@@ -132,7 +132,7 @@ def table_of(row: Sequence[str], symbol: str) -> Table | None:
     return None
 
 
-def _by_header(layout: Layout, names: Sequence[str]) -> Table | None:
+def _by_header(layout: Layout, names: Sequence[str]) -> CsvTable | None:
     columns = {}
     for column, choices in layout.names.items():
         found = next((name for name in choices if name in names), None)
@@ -140,14 +140,14 @@ def _by_header(layout: Layout, names: Sequence[str]) -> Table | None:
             columns[column] = names.index(found)
         elif column not in layout.optional:
             return None
-    return Table(layout, columns, len(names), has_header=True)
+    return CsvTable(layout, columns, len(names), has_header=True)
 
 
-def _by_fit(layout: Layout, row: Sequence[str], symbol: str) -> Table | None:
+def _by_fit(layout: Layout, row: Sequence[str], symbol: str) -> CsvTable | None:
     if layout.bare is None or len(row) != len(layout.bare):
         return None
     columns = {column: place for place, column in enumerate(layout.bare)}
-    table = Table(layout, columns, len(row), has_header=False)
+    table = CsvTable(layout, columns, len(row), has_header=False)
     try:
         table.reader(symbol, LONE_BAR_INTERVAL)(row)
     except Unfit:

@@ -2,7 +2,7 @@
 
 It is for rehearsal and rollback: every message says that it is static, and the end of the data halts the
 symbol. A row is due by its distance from the first one, so that no delay adds up. A recording knows when its
-next row comes; the session is told, so that bars a minute apart are not taken for silence.
+next row comes; the symbol is told, so that bars a minute apart are not taken for silence.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Final, ParamSpec, TypeVar
 from feedd.core.backoff import Backoff
 from feedd.errors import DecodeError
 from feedd.logs import fields
-from feedd.sources.replay.csv_files import BadRow, Recording, Row, UnusableFile, find_file
-from feedd.sources.symbol_pipeline import Intake
+from feedd.sources.replay.csv_files import BadRow, CsvRecording, Row, UnusableFile, find_file
+from feedd.sources.symbol_pipeline import SymbolPipeline
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class StaticFeed:
 
     def __init__(
         self,
-        intake: Intake,
+        pipeline: SymbolPipeline,
         path: Path | None,
         minutes: float,
         speed: float,
@@ -83,7 +83,7 @@ class StaticFeed:
             speed: how many times faster than recorded; 0 is as fast as it reads.
             is_only_symbol: a single file is then this symbol's, whatever its name.
         """
-        self._intake = intake
+        self._pipeline = pipeline
         self._path = path
         self._minutes = minutes
         self._speed = speed
@@ -91,7 +91,7 @@ class StaticFeed:
         self._monotonic = monotonic
         self._sleep = sleep
         self._backoff = Backoff()
-        self._recording: Recording | None = None
+        self._recording: CsvRecording | None = None
         self._batch: Iterator[Row | BadRow] = iter(())
         self._schedule = _Schedule(minutes, speed)
         self._newest_at = 0.0
@@ -103,7 +103,7 @@ class StaticFeed:
 
     async def run(self) -> None:
         """Play the file; returns when it has ended, or can't be used."""
-        symbol = self._intake.session.symbol
+        symbol = self._pipeline.symbol_state.symbol
         try:
             recording = await _in_thread(self._open)
             log.info(
@@ -116,9 +116,9 @@ class StaticFeed:
                     speed=self._speed,
                 ),
             )
-            self._intake.begin((recording.subscription.stream,), measures_latency=False)
+            self._pipeline.begin((recording.subscription.stream,), measures_latency=False)
             why = await self._play_through(recording)
-            self._intake.ended(f"{why}; {self._played} rows were played, {self._bad} were bad")
+            self._pipeline.ended(f"{why}; {self._played} rows were played, {self._bad} were bad")
         except UnusableFile as error:
             log.error(
                 "no data for the symbol: its gate stays closed", extra=fields(symbol=symbol, error=error)
@@ -127,13 +127,13 @@ class StaticFeed:
             if self._recording is not None:
                 self._recording.close()
 
-    def _open(self) -> Recording:
-        symbol = self._intake.session.symbol
+    def _open(self) -> CsvRecording:
+        symbol = self._pipeline.symbol_state.symbol
         path = find_file(self._path, symbol, self._is_only_symbol)
-        self._recording = Recording(path, symbol)
+        self._recording = CsvRecording(path, symbol)
         return self._recording
 
-    async def _play_through(self, recording: Recording) -> str:
+    async def _play_through(self, recording: CsvRecording) -> str:
         """Play to the end, whatever bugs are met on the way. Returns why it ended."""
         good_since = self._monotonic()
         while True:
@@ -141,15 +141,15 @@ class StaticFeed:
                 return await self._play(recording)
             except Exception:
                 # A bug in handling this symbol must not take the others down, nor hide.
-                self._intake.failed()
+                self._pipeline.failed()
                 failed_at = self._monotonic()
                 self._backoff.connection_ended(failed_at - good_since)
                 await self._sleep(self._backoff.delay(chance=1.0))  # nobody else is asked: no need to spread
                 good_since = self._monotonic()
                 self._schedule.put_off(good_since - failed_at)
-                self._intake.rebuilt()
+                self._pipeline.rebuilt()
 
-    async def _play(self, recording: Recording) -> str:
+    async def _play(self, recording: CsvRecording) -> str:
         """Play on from where it is. Returns why it ended."""
         while True:
             for row in self._batch:
@@ -162,23 +162,23 @@ class StaticFeed:
                     await self._wait_until(self._schedule.end)
                     return f"the first {self._minutes:g} minutes of {recording.path} are over"
                 await self._wait_until(due)
-                self._take(row)
+                self._play_row(row)
             batch = await _in_thread(recording.read, BATCH_ROWS)
             if not batch:
                 return _why_file_ended(recording)
             self._batch = iter(batch)
             self._begin_turn()  # all else had its turn while the batch was read
 
-    def _take(self, row: Row) -> None:
+    def _play_row(self, row: Row) -> None:
         self._newest_at = self._monotonic()
         self._played += 1
-        lane = self._intake.session.lanes[row.frame.stream]
-        self._intake.take(lane, row.frame.data, row.raw, self._newest_at)
+        stream_state = self._pipeline.symbol_state.streams[row.frame.stream]
+        self._pipeline.accept(stream_state, row.frame.data, row.raw, self._newest_at)
 
-    def _refuse(self, row: BadRow, recording: Recording) -> None:
+    def _refuse(self, row: BadRow, recording: CsvRecording) -> None:
         self._bad += 1
         error = DecodeError(row.reason, str(row), recording.subscription.wire_name)
-        self._intake.take_invalid(error, row.line, self._monotonic())
+        self._pipeline.reject(error, row.line, self._monotonic())
 
     async def _wait_until(self, due: float) -> None:
         left = due - self._monotonic()
@@ -195,7 +195,7 @@ class StaticFeed:
     def _expect(self, seconds: float) -> None:
         if abs(seconds - self._expected) >= _EXPECTATION_STEP_SECONDS:
             self._expected = seconds
-            self._intake.expect_next(seconds)
+            self._pipeline.expect_next(seconds)
 
     async def _give_turn(self) -> None:
         self._turn_rows += 1
@@ -208,7 +208,7 @@ class StaticFeed:
         self._turn_began_at = self._monotonic()
 
 
-def _why_file_ended(recording: Recording) -> str:
+def _why_file_ended(recording: CsvRecording) -> str:
     if recording.damage is not None:
         return f"{recording.path} can't be read any further: {recording.damage}"
     return f"{recording.path} has ended"

@@ -14,13 +14,13 @@ from typing import Final
 
 import aiohttp
 
-from feedd.core.backfill_queue import Backlog, Job, Page, WeightBudget
+from feedd.core.backfill_queue import Backlog, HistoryPage, Job, WeightBudget
 from feedd.core.budgets import ConnectBudget
-from feedd.core.symbol_state import Lane
+from feedd.core.symbol_state import StreamState
 from feedd.errors import DecodeError, FeeddError, UnavailableError
 from feedd.logs import fields
-from feedd.sources.rest.client import VenueHttp
-from feedd.sources.symbol_pipeline import Intake
+from feedd.sources.rest.client import RestClient
+from feedd.sources.symbol_pipeline import SymbolPipeline
 from feedd.venues.binance.spot.history import HISTORIES, Old, decode_page, frame_of, query
 
 log = logging.getLogger(__name__)
@@ -46,38 +46,38 @@ class Backfill:
         monotonic: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._http = VenueHttp(http, connects, monotonic)
+        self._http = RestClient(http, connects, monotonic)
         self._connects = connects
         self._monotonic = monotonic
         self._chance = chance
         self._weights = WeightBudget()
         self._backlog = Backlog()
         self._rest_url = ""
-        self._intakes: Mapping[str, Intake] = {}
+        self._pipelines: Mapping[str, SymbolPipeline] = {}
         self._wake = asyncio.Event()
         self._report_at = 0.0
 
-    def follow(self, rest_url: str, intakes: Mapping[str, Intake]) -> None:
+    def apply_settings(self, rest_url: str, pipelines: Mapping[str, SymbolPipeline]) -> None:
         """Fetch from that address what these symbols miss; nothing at all if it is empty."""
         self._rest_url = rest_url
-        self._intakes = dict(intakes)
-        lanes = {
-            lane
-            for intake in intakes.values()
-            for lane in intake.session.lanes.values()
-            if lane.stream.kind.has_history
+        self._pipelines = dict(pipelines)
+        stream_states = {
+            stream_state
+            for pipeline in pipelines.values()
+            for stream_state in pipeline.symbol_state.streams.values()
+            if stream_state.stream.kind.has_history
         }
-        for lane in lanes:
-            lane.sequence.missing.is_fetched = bool(rest_url)
+        for stream_state in stream_states:
+            stream_state.sequence.missing.is_fetched = bool(rest_url)
         for job in self._backlog:
-            if not rest_url or job.lane not in lanes:
-                job.lane.sequence.missing.give_up("it is not fetched any more")
+            if not rest_url or job.stream_state not in stream_states:
+                job.stream_state.sequence.missing.give_up("it is not fetched any more")
         self._report()
         self._wake.set()
 
-    def note(self, lane: Lane) -> None:
+    def note(self, stream_state: StreamState) -> None:
         """Fetch what that stream misses."""
-        self._backlog.note(lane, self._monotonic())
+        self._backlog.note(stream_state, self._monotonic())
         self._wake.set()
 
     async def run(self) -> None:
@@ -103,12 +103,12 @@ class Backfill:
     def _report(self) -> None:
         """Say what is lost and what was found, and forget those that miss nothing more."""
         for job in self._backlog:
-            losses, job.lane.sequence.missing.losses = job.lane.sequence.missing.losses, []
+            losses, job.stream_state.sequence.missing.losses = job.stream_state.sequence.missing.losses, []
             for loss in losses:
                 log.warning(
                     "missed messages are lost",
                     extra=fields(
-                        **_names(job.lane),
+                        **_names(job.stream_state),
                         first=loss.first,
                         last=loss.last,
                         messages=loss.ids,
@@ -117,14 +117,17 @@ class Backfill:
                 )
             if job.is_done and job.fetched:
                 log.info(
-                    "missed messages were fetched", extra=fields(**_names(job.lane), messages=job.fetched)
+                    "missed messages were fetched",
+                    extra=fields(**_names(job.stream_state), messages=job.fetched),
                 )
         self._backlog.drop(job for job in self._backlog if job.is_done)
 
     def _wait(self, job: Job, now: float) -> float:
         """Return the seconds until the job may ask; 0 if it may now, which is then counted."""
         wait = max(job.due_at - now, self._connects.hold_left(now))
-        return wait if wait > 0.0 else self._weights.take(HISTORIES[job.lane.stream.kind].weight, now)
+        return (
+            wait if wait > 0.0 else self._weights.acquire(HISTORIES[job.stream_state.stream.kind].weight, now)
+        )
 
     async def _sleep(self, seconds: float | None) -> None:
         try:
@@ -134,20 +137,20 @@ class Backfill:
             pass
 
     async def _serve(self, job: Job) -> None:
-        intake = self._intakes[job.lane.symbol]
+        pipeline = self._pipelines[job.stream_state.symbol]
         try:
-            await self._fetch(job, job.page(), intake)
+            await self._fetch(job, job.page(), pipeline)
         except Exception:
             # As wherever a symbol is handled: a bug halts it, and it begins anew after a while.
-            intake.failed()
-            job.lane.sequence.missing.give_up("a bug was met")
+            pipeline.failed()
+            job.stream_state.sequence.missing.give_up("a bug was met")
             await asyncio.sleep(BUG_PAUSE_SECONDS)
-            if self._intakes.get(job.lane.symbol) is intake:
-                intake.rebuilt()
+            if self._pipelines.get(job.stream_state.symbol) is pipeline:
+                pipeline.rebuilt()
 
-    async def _fetch(self, job: Job, page: Page, intake: Intake) -> None:
+    async def _fetch(self, job: Job, page: HistoryPage, pipeline: SymbolPipeline) -> None:
         try:
-            found = await self._ask(job.lane, page)
+            found = await self._ask(job.stream_state, page)
         except UnavailableError as error:
             if self._is_wanted(job, page):
                 job.failed(page, str(error), self._monotonic(), self._chance())
@@ -155,23 +158,23 @@ class Backfill:
             if self._is_wanted(job, page):
                 job.give_up(page, str(error), self._monotonic())
         else:
-            await self._hand_on(found, job, page, intake)
+            await self._hand_on(found, job, page, pipeline)
 
-    def _is_wanted(self, job: Job, page: Page) -> bool:
+    def _is_wanted(self, job: Job, page: HistoryPage) -> bool:
         """Tell whether anybody still waits for the answer: much may happen until it comes."""
         return job in self._backlog and job.is_current(page)
 
-    async def _ask(self, lane: Lane, page: Page) -> Sequence[Old]:
+    async def _ask(self, stream_state: StreamState, page: HistoryPage) -> Sequence[Old]:
         """Return what the exchange knows of these ids. Raises UnavailableError, UnusableAnswer."""
-        url = self._rest_url + HISTORIES[lane.stream.kind].path
-        question = query(lane.symbol, page.first, page.count)
+        url = self._rest_url + HISTORIES[stream_state.stream.kind].path
+        question = query(stream_state.symbol, page.first, page.count)
         async with self._http.get(url, params=question) as response:
             body = await response.read()
         self._note_used(response)
         if response.status != 200:
             raise self._failure(response)
         try:
-            return decode_page(lane.stream.kind, body, page.first)
+            return decode_page(stream_state.stream.kind, body, page.first)
         except DecodeError as error:
             raise UnusableAnswer(f"{url}: the answer can't be trusted: {error.detail}") from error
 
@@ -186,14 +189,18 @@ class Backfill:
         is_pausing = self._connects.hold_left(self._monotonic()) > 0.0
         return UnavailableError(text) if is_pausing or response.status >= 500 else UnusableAnswer(text)
 
-    async def _hand_on(self, found: Sequence[Old], job: Job, page: Page, intake: Intake) -> None:
-        lane = job.lane
+    async def _hand_on(
+        self, found: Sequence[Old], job: Job, page: HistoryPage, pipeline: SymbolPipeline
+    ) -> None:
+        stream_state = job.stream_state
         for number, old in enumerate(found, 1):
             if not self._is_wanted(job, page):
                 return
-            if lane.sequence.missing.fetched(old.number):
+            if stream_state.sequence.missing.fetched(old.number):
                 job.fetched += 1
-                intake.take_backfill(lane, frame_of(lane.wire_name, lane.symbol, old))
+                pipeline.accept_backfill(
+                    stream_state, frame_of(stream_state.wire_name, stream_state.symbol, old)
+                )
             if number % TURN == 0:
                 await asyncio.sleep(0)
         if self._is_wanted(job, page):
@@ -201,5 +208,5 @@ class Backfill:
             job.answered(page, newest, self._monotonic(), self._chance())
 
 
-def _names(lane: Lane) -> dict[str, str]:
-    return {"symbol": lane.symbol, "stream": lane.stream.name}
+def _names(stream_state: StreamState) -> dict[str, str]:
+    return {"symbol": stream_state.symbol, "stream": stream_state.stream.name}

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 _TIMEOUT = aiohttp.ClientTimeout(total=5.0)
 
 
-class VenueHttp:
+class RestClient:
     """Asks the venue over HTTP."""
 
     def __init__(
@@ -45,12 +45,12 @@ class VenueHttp:
             raise UnavailableError(f"{url}: the exchange has asked for a pause; {left:.0f} s of it are left")
         try:
             async with self._http.get(url, timeout=_TIMEOUT, **options) as response:
-                self._heed(response)
+                self._honour_pause(response)
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnavailableError(f"{url}: {str(error) or type(error).__name__}") from error
 
-    def _heed(self, response: aiohttp.ClientResponse) -> None:
+    def _honour_pause(self, response: aiohttp.ClientResponse) -> None:
         if response.status == 200:
             return
         reason = by_status(response.status)

@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from feedd.core.latency import ClockSample, VenueClock
 from feedd.errors import FeeddError, UnavailableError
 from feedd.logs import fields
-from feedd.sources.rest.client import VenueHttp
+from feedd.sources.rest.client import RestClient
 from feedd.venues.binance.spot.endpoints import EXCHANGE_INFO_PATH, TIME_PATH
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ SYMBOLS_IN_A_QUESTION = 100
 """They stand in the URL, of which servers read 8 kB; a question weighs 20 of 6000 a minute."""
 UNKNOWN = "UNKNOWN"
 """What stands for the status of a symbol that the venue doesn't have."""
-Tell = Callable[[str, str], None]
+OnStatus = Callable[[str, str], None]
 """Takes a symbol and its status."""
 
 _RETRY = wait_random_exponential(multiplier=1.0, max=30.0)
@@ -59,7 +59,7 @@ class VenueTime:
 
     def __init__(
         self,
-        http: VenueHttp,
+        http: RestClient,
         rest_url: str,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -83,7 +83,7 @@ class VenueTime:
         return ClockSample(sent_at, received_at, (answer.time + 0.5) * unit, unit / 2.0)
 
 
-class ClockKeeper:
+class ClockPoller:
     """Keeps the estimate of the venue's clock: at start, every 15 s, and when something looks wrong."""
 
     def __init__(
@@ -162,7 +162,7 @@ class UnknownSymbolError(FeeddError):
 class VenueStatus:
     """Asks the venue which symbols are trading."""
 
-    def __init__(self, http: VenueHttp, rest_url: str) -> None:
+    def __init__(self, http: RestClient, rest_url: str) -> None:
         self._http = http
         self._url = rest_url + EXCHANGE_INFO_PATH
 
@@ -181,13 +181,15 @@ class VenueStatus:
         return {entry.symbol: entry.status for entry in answer.symbols}
 
 
-class StatusKeeper:
+class StatusPoller:
     """One poller for all symbols: asks how the venue sees them, and tells. No answer changes nothing."""
 
-    def __init__(self, venue_status: VenueStatus, symbols: Callable[[], Sequence[str]], tell: Tell) -> None:
+    def __init__(
+        self, venue_status: VenueStatus, symbols: Callable[[], Sequence[str]], on_status: OnStatus
+    ) -> None:
         self._venue_status = venue_status
         self._symbols = symbols
-        self._tell = tell
+        self._on_status = on_status
         self._is_reachable = True
 
     async def run(self, every: Callable[[], float]) -> None:
@@ -203,7 +205,7 @@ class StatusKeeper:
             for start in range(0, len(symbols), SYMBOLS_IN_A_QUESTION):
                 statuses = await self._ask_for(symbols[start : start + SYMBOLS_IN_A_QUESTION])
                 for symbol, status in statuses.items():
-                    self._tell(symbol, status)
+                    self._on_status(symbol, status)
         except UnavailableError as error:
             if self._is_reachable:
                 log.warning(

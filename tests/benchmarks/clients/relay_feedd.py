@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import uvloop
 
-from feedd.core.symbol_state import Lane
+from feedd.core.symbol_state import StreamState
 from tests.benchmarks.clients.consumers import Heard, listening
 from tests.benchmarks.clients.order import Cost, Order, note_delays, read_order, run, tell
 from tests.benchmarks.clients.stamp import price_in
@@ -32,8 +32,8 @@ class Readings:
     def __init__(self) -> None:
         self._read: list[tuple[float, bytes]] = []
 
-    def deliver(self, lane: Lane, raw: bytes) -> None:
-        self._read.append((lane.last_at or 0.0, raw))
+    def deliver(self, stream_state: StreamState, raw: bytes) -> None:
+        self._read.append((stream_state.last_at or 0.0, raw))
 
     def delays(self, heard: Heard, warm_up: int) -> list[float]:
         """Return how long each message took to each consumer, but for those of the warm-up."""

@@ -62,7 +62,7 @@ async def measure(order: Order) -> ScrapeCost:
         windows = await scraping
     # Stopped, it still has all its numbers, and nothing else takes CPU time.
     delays = arrivals.delays()[order.connections :]
-    page = MetricsPage(daemon.desk)
+    page = MetricsPage(daemon.state)
     text = "".join(page.pieces(Format.CLASSIC))
     work, longest = min(_pieces_cost(page) for _ in range(REPETITIONS))
     registry = same_series(text)

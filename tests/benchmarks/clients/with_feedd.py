@@ -12,7 +12,7 @@ from dataclasses import replace
 import uvloop
 
 from feedd.config.settings import Settings, resolve
-from feedd.core.symbol_state import Lane
+from feedd.core.symbol_state import StreamState
 from feedd.daemon import Daemon
 from feedd.sources.symbol_pipeline import Deliver
 from tests.benchmarks.clients.order import Order, note_delays, read_order, run, tell
@@ -44,7 +44,7 @@ async def running(settings: Settings, deliver: Deliver | None = None) -> AsyncIt
     task = asyncio.create_task(daemon.run(stop))
     try:
         yield daemon, str(await daemon.listening())
-        halted = [symbol for symbol, session in daemon.desk.sessions.items() if session.gate.halted]
+        halted = [symbol for symbol, session in daemon.state.symbols.items() if session.gate.halted]
         assert not halted, f"halted: {halted}"
     finally:
         stop.set()
@@ -53,7 +53,9 @@ async def running(settings: Settings, deliver: Deliver | None = None) -> AsyncIt
 
 def received(daemon: Daemon) -> int:
     """Return how many messages have been handed on."""
-    return sum(lane.messages for session in daemon.desk.sessions.values() for lane in session.lanes.values())
+    return sum(
+        stream.messages for session in daemon.state.symbols.values() for stream in session.streams.values()
+    )
 
 
 class Arrivals:
@@ -63,7 +65,7 @@ class Arrivals:
         self._times: list[float] = []
         self._frames: list[bytes] = []
 
-    def deliver(self, lane: Lane, raw: bytes) -> None:
+    def deliver(self, stream_state: StreamState, raw: bytes) -> None:
         # Read afterwards: it would be measured otherwise.
         self._times.append(time.monotonic())
         self._frames.append(raw)

@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from feedd.outputs.http.auth import CHECKS_WAITING_MAX, Access, Verdict
+from feedd.outputs.http.auth import CHECKS_WAITING_MAX, Authenticator, AuthResult
 from feedd.outputs.http.web_config import WebConfig
 from tests.outputs.webs import PASSWORD, TOKEN, digest, hashed
 
-GRANTED, DENIED, BUSY = Verdict.GRANTED, Verdict.DENIED, Verdict.BUSY
+GRANTED, DENIED, BUSY = AuthResult.GRANTED, AuthResult.DENIED, AuthResult.BUSY
 TOKENS = {"other": bytes(32), "desk7": bytes.fromhex(digest())}
 SLOW_COST = 10  # some 60 ms
 
@@ -24,9 +24,9 @@ def basic(name: str, password: str = PASSWORD) -> str:
 
 
 @asynccontextmanager
-async def checking(config: WebConfig) -> AsyncIterator[Access]:
-    found = Access()
-    found.use(config)
+async def checking(config: WebConfig) -> AsyncIterator[Authenticator]:
+    found = Authenticator()
+    found.apply_config(config)
     try:
         yield found
     finally:
@@ -67,7 +67,7 @@ async def test_everybody_is_let_in_where_nobody_is_named() -> None:
         ("Digest alice", DENIED),
     ],
 )
-async def test_password_is_checked(authorization: str | None, verdict: Verdict) -> None:
+async def test_password_is_checked(authorization: str | None, verdict: AuthResult) -> None:
     async with checking(users()) as found:
         assert found.challenges == ['Basic realm="feedd"']
         for _ in range(2):  # remembered or not
@@ -87,7 +87,7 @@ async def test_password_is_checked(authorization: str | None, verdict: Verdict) 
         (None, DENIED),
     ],
 )
-async def test_token_is_checked(authorization: str | None, verdict: Verdict) -> None:
+async def test_token_is_checked(authorization: str | None, verdict: AuthResult) -> None:
     async with checking(WebConfig(tokens=TOKENS)) as found:
         assert found.challenges == ['Bearer realm="feedd"']
         assert await found.check(authorization) is verdict
@@ -112,7 +112,7 @@ async def test_what_was_right_is_remembered_and_what_was_wrong_is_not() -> None:
         assert await _seconds(found, "alice") < 0.01
         assert await _seconds(found, "alice", "wrong") > 0.01
         assert await _seconds(found, "alice", "wrong") > 0.01
-        found.use(users(SLOW_COST))
+        found.apply_config(users(SLOW_COST))
         assert await _seconds(found, "alice") > 0.01
 
 
@@ -123,7 +123,7 @@ async def test_name_that_nobody_has_takes_as_long_as_one_that_somebody_has() -> 
         assert 0.5 < unknown / known < 2.0
 
 
-async def _seconds(found: Access, name: str, password: str = PASSWORD) -> float:
+async def _seconds(found: Authenticator, name: str, password: str = PASSWORD) -> float:
     began = time.perf_counter()
     await found.check(basic(name, password))
     return time.perf_counter() - began
@@ -150,6 +150,6 @@ async def test_check_that_was_under_way_during_a_change_is_not_remembered() -> N
     async with checking(users(SLOW_COST)) as found:
         under_way = asyncio.create_task(found.check(basic("alice")))
         await asyncio.sleep(0)
-        found.use(users())
+        found.apply_config(users())
         assert await under_way is GRANTED
         assert found._known == set()

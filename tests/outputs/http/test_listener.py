@@ -79,7 +79,7 @@ async def is_ended(connection: Connection, within: float = 5.0) -> bool:
 @contextmanager
 def rejections(daemon: Running, **expected: int) -> Iterator[None]:
     """Expect that so many more are turned away within the block."""
-    counts = daemon.daemon.desk.rejections
+    counts = daemon.daemon.state.rejections
     before = dict(counts)
     yield
     risen = {
@@ -122,7 +122,7 @@ async def test_tls_handshake_that_is_not_finished_ends_the_connection(
         with rejections(daemon, tls=2):
             connections = [await clients.open(daemon, said) for said in (b"", b"\x16\x03\x01\x02\x00\x01")]
             assert [await is_ended(connection) for connection in connections] == [True, True]
-            await daemon.until(lambda daemon: not daemon.daemon._web._door._waiting)
+            await daemon.until(lambda daemon: not daemon.daemon._web._listener._waiting)
 
 
 @pytest.mark.parametrize("with_tls", [False, True])
@@ -135,11 +135,11 @@ async def test_flood_pushes_out_who_has_waited_longest_and_nobody_in_earnest(
             flood = [await clients.open(daemon, HALF_A_HEAD[:4]) for _ in range(30)]
             async with daemon.http.get(f"{daemon.url}/gate", ssl=files.trusting()) as response:
                 assert response.status == 401
-            assert len(daemon.daemon._web._door._waiting) == 20
+            assert len(daemon.daemon._web._listener._waiting) == 20
         assert all([await is_ended(connection) for connection in flood[:11]])
         assert not await is_ended(flood[11], within=0.1)
         clients.hang_up()
-        await daemon.until(lambda daemon: len(daemon.daemon._web._door._visitors) <= 1)
+        await daemon.until(lambda daemon: len(daemon.daemon._web._listener._clients) <= 1)
 
 
 async def test_consumers_are_no_part_of_the_flood(monkeypatch: pytest.MonkeyPatch, clients: Clients) -> None:
@@ -150,8 +150,8 @@ async def test_consumers_are_no_part_of_the_flood(monkeypatch: pytest.MonkeyPatc
         with rejections(daemon, flood=7):
             for _ in range(10):
                 await clients.open(daemon)
-            await daemon.until(lambda daemon: len(daemon.daemon._web._door._waiting) == 3)
-            await daemon.until(lambda daemon: daemon.daemon.desk.rejections[Rejection.FLOOD] == 7)
+            await daemon.until(lambda daemon: len(daemon.daemon._web._listener._waiting) == 3)
+            await daemon.until(lambda daemon: daemon.daemon.state.rejections[Rejection.FLOOD] == 7)
         daemon.daemon._gate_events.state_changed()
         for socket in sockets:
             assert [(await socket.receive_json())["type"] for _ in range(2)] == ["state", "state"]
@@ -178,8 +178,8 @@ async def test_answer_that_nobody_reads_ends_the_connection(
     async with running(static_settings(**large_settings())) as daemon:
         with rejections(daemon, stalled=1):
             await clients.open(daemon, GET_METRICS)
-            await daemon.until(lambda daemon: daemon.daemon.desk.rejections[Rejection.STALLED] == 1)
-            await daemon.until(lambda daemon: not daemon.daemon._web._door._visitors)
+            await daemon.until(lambda daemon: daemon.daemon.state.rejections[Rejection.STALLED] == 1)
+            await daemon.until(lambda daemon: not daemon.daemon._web._listener._clients)
 
 
 async def test_answer_that_is_read_slowly_is_sent_to_its_end(
@@ -187,7 +187,7 @@ async def test_answer_that_is_read_slowly_is_sent_to_its_end(
 ) -> None:
     monkeypatch.setattr(door, "STALLED_SECONDS", 0.1)
     async with running(static_settings(**large_settings())) as daemon:
-        for listener in daemon.daemon._web._door._listeners:
+        for listener in daemon.daemon._web._listener._listeners:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # or the kernel takes all of it
         with rejections(daemon):
             reader, _ = await clients.open(
@@ -208,14 +208,14 @@ async def test_consumer_that_pauses_is_left_to_its_own_bounds(
     async with running(static_settings(**large_settings())) as daemon:
         with rejections(daemon):
             await clients.open(daemon, GOOD_HANDSHAKE)
-            await daemon.until(lambda daemon: daemon.daemon.desk.consumers.connected == 1)
-            (visitor,) = daemon.daemon._web._door._visitors.values()
+            await daemon.until(lambda daemon: daemon.daemon.state.consumers.connected == 1)
+            (visitor,) = daemon.daemon._web._listener._clients.values()
             assert visitor.transport is not None
             while not visitor.transport.get_write_buffer_size():
                 daemon.daemon._gate_events.state_changed()
                 await asyncio.sleep(0)
             await asyncio.sleep(0.5)  # several looks at who is stalled
-            assert daemon.daemon.desk.consumers.connected == 1
+            assert daemon.daemon.state.consumers.connected == 1
 
 
 async def test_who_is_answered_for_longest_goes_when_there_are_too_many(
@@ -225,7 +225,7 @@ async def test_who_is_answered_for_longest_goes_when_there_are_too_many(
     async with running(static_settings(**large_settings())) as daemon:
         with rejections(daemon, flood=1):
             flood = [await clients.open(daemon, GET_METRICS) for _ in range(3)]
-            await daemon.until(lambda daemon: len(daemon.daemon._web._door._answered) == 3)
+            await daemon.until(lambda daemon: len(daemon.daemon._web._listener._answered) == 3)
             assert (await daemon.get("/-/healthy"))[0] == 200
         assert await is_ended(flood[0])
         began = time.monotonic()
@@ -286,8 +286,8 @@ async def test_frame_beyond_its_bounds_ends_the_consumer() -> None:
             while not socket.closed:
                 await socket.receive()
             assert socket.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
-        await daemon.until(lambda daemon: daemon.daemon.desk.consumers.connected == 0)
-        assert daemon.daemon.desk.consumers.disconnects[ConsumerDisconnect.PROTOCOL_ERROR] == 1
+        await daemon.until(lambda daemon: daemon.daemon.state.consumers.connected == 0)
+        assert daemon.daemon.state.consumers.disconnects[ConsumerDisconnect.PROTOCOL_ERROR] == 1
 
 
 async def test_flood_beyond_the_file_descriptors_is_survived(tmp_path: Path) -> None:

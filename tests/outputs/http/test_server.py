@@ -49,7 +49,7 @@ async def test_gate_answers_200_while_open_and_503_with_the_reason_while_halted(
         }
         assert datetime.fromisoformat(answer["since"]).tzinfo is not None
         exchange.set_fault("reset", symbol=HIT)
-        await feedd.until(lambda feedd: feedd.session(HIT).gate.halted)
+        await feedd.until(lambda feedd: feedd.symbol_state(HIT).gate.halted)
         assert (await feedd.get_json(f"/gate?symbol={HIT.lower()}"))[0] == 503
         assert (await feedd.get_json(f"/gate?symbol={OTHER}"))[0] == 200
         status, answer = await feedd.get_json("/gate")
@@ -82,7 +82,7 @@ async def test_ready_names_what_is_not() -> None:
         exchange.set_fault("http", symbol=HIT, status=503)
         async with running(settings_for(exchange)) as feedd:
             await feedd.until_open(OTHER)
-            await feedd.until(lambda feedd: feedd.session(HIT).backoff_seconds > 0)
+            await feedd.until(lambda feedd: feedd.symbol_state(HIT).backoff_seconds > 0)
             assert await feedd.get("/-/ready") == (503, f"{HIT}: starting, disconnected\n")
             exchange.clear_faults()
             await feedd.until_open()
@@ -94,7 +94,7 @@ async def test_kill_switch_halts_but_does_not_unready() -> None:
         Exchange(EXCHANGE) as exchange,
         running(settings_for(exchange, FLAG_TRADING_HALTED="1")) as feedd,
     ):
-        await feedd.until(lambda feedd: not feedd.daemon.desk.unready())
+        await feedd.until(lambda feedd: not feedd.daemon.state.unready())
         assert (await feedd.get("/-/ready"))[0] == 200
         _, answer = await feedd.get_json("/gate")
         assert answer["reasons"] == ["kill_switch"]
@@ -171,8 +171,8 @@ async def pieces(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 async def test_status_has_what_a_person_asks() -> None:
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
         await feedd.until_open()
-        await feedd.until(lambda feedd: feedd.daemon.desk.clock.synced_at is not None)
-        await feedd.until(lambda feedd: feedd.session(HIT).lanes["btcusdt@trade"].messages > 0)
+        await feedd.until(lambda feedd: feedd.daemon.state.clock.synced_at is not None)
+        await feedd.until(lambda feedd: feedd.symbol_state(HIT).streams["btcusdt@trade"].messages > 0)
         _, status = await feedd.get_json("/status")
         assert status["source"] == "realtime"
         assert status["flags"] == {"realtime": True, "trading_halted": False, "readable": True}
@@ -265,7 +265,7 @@ async def test_listener_that_never_reads_is_let_go_and_costs_the_others_nothing(
     symbols = ",".join(f"S{number}USDT" for number in range(200))  # so that an event has some 20 kB
     settings = static_settings(FEEDD_SYMBOLS=symbols, FEEDD_CONSUMER_QUEUE_BYTES="100000")
     async with running(settings) as feedd, feedd.listening() as good:
-        consumers = feedd.daemon.desk.consumers
+        consumers = feedd.daemon.state.consumers
         writer = await _listen_without_reading(feedd)
         await feedd.until(lambda _: consumers.connected == 2)
         while not consumers.disconnects[ConsumerDisconnect.SLOW]:
@@ -294,11 +294,11 @@ async def _listen_without_reading(feedd: Running) -> asyncio.StreamWriter:
 
 async def test_consumers_beyond_the_limit_are_refused_and_counted() -> None:
     async with running(static_settings(FEEDD_CONSUMERS_MAX="1")) as feedd, feedd.listening():
-        await feedd.until(lambda feedd: feedd.daemon.desk.consumers.connected == 1)
+        await feedd.until(lambda feedd: feedd.daemon.state.consumers.connected == 1)
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await feedd.http.ws_connect(f"{feedd.url}/gate/events")
         assert refused.value.status == 503
-        assert feedd.daemon.desk.consumers.disconnects[ConsumerDisconnect.LIMIT] == 1
+        assert feedd.daemon.state.consumers.disconnects[ConsumerDisconnect.LIMIT] == 1
 
 
 async def test_stopping_closes_listeners_with_1001() -> None:

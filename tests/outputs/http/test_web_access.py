@@ -64,7 +64,7 @@ async def test_every_path_wants_credentials(files: Files, path: str) -> None:
                 ]
         async with daemon.http.post(daemon.url + path) as response:
             assert response.status == 401
-        assert daemon.daemon.desk.rejections[Rejection.UNAUTHORIZED] == 3
+        assert daemon.daemon.state.rejections[Rejection.UNAUTHORIZED] == 3
         allowed = {await status_of(daemon, path, **headers) for headers in (BASIC, BEARER)}
         assert 401 not in allowed
         assert len(allowed) == 1
@@ -109,7 +109,7 @@ async def test_tls_serves_who_trusts_its_authority(files: Files) -> None:
         with pytest.raises(aiohttp.ClientError):
             async with daemon.http.get(daemon.url.replace("https", "http")):
                 pass
-        await daemon.until(lambda daemon: daemon.daemon.desk.rejections[Rejection.TLS] >= 2)
+        await daemon.until(lambda daemon: daemon.daemon.state.rejections[Rejection.TLS] >= 2)
 
 
 async def test_older_tls_is_refused(files: Files) -> None:
@@ -163,9 +163,9 @@ async def followed(files: Files, text: str) -> AsyncIterator[tuple[EnvFile, Runn
 
 async def reloaded(daemon: Running) -> None:
     """Have everything read again, and wait for that."""
-    before = daemon.daemon.desk.last_reload_success_at
+    before = daemon.daemon.state.last_reload_success_at
     daemon.daemon.reload()
-    await daemon.until(lambda daemon: daemon.daemon.desk.last_reload_success_at > before)
+    await daemon.until(lambda daemon: daemon.daemon.state.last_reload_success_at > before)
     await asyncio.sleep(0)
 
 
@@ -176,7 +176,7 @@ async def test_reload_takes_renewed_certificates_and_new_passwords(files: Files)
         renewed.issue()
         renewed.write(TLS + TOKENS)
         await reloaded(daemon)
-        assert daemon.daemon.desk.last_reload_successful
+        assert daemon.daemon.state.last_reload_successful
         async with aiohttp.ClientSession() as http:  # with connections of its own
             fresh = replace(daemon, http=http)
             assert await status_of(fresh, "/-/healthy", renewed.trusting(), **BEARER) == 200
@@ -189,12 +189,12 @@ async def test_bad_web_config_keeps_the_last_good_one_and_says_so(
     async with followed(files, TLS + USERS) as (_, daemon):
         files.write("basic_auth_users: {alice: secret}")
         await reloaded(daemon)
-        await daemon.until(lambda daemon: not daemon.daemon.desk.last_reload_successful)
+        await daemon.until(lambda daemon: not daemon.daemon.state.last_reload_successful)
         assert "the web config is wrong; the last good one stays" in caplog.text
         assert await status_of(daemon, "/-/healthy", files.trusting(), **BASIC) == 200
         files.write(TLS + USERS)
         await reloaded(daemon)
-        assert daemon.daemon.desk.last_reload_successful
+        assert daemon.daemon.state.last_reload_successful
 
 
 async def test_another_web_config_is_taken_live_even_one_without_tls(files: Files, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ async def test_another_web_config_is_taken_live_even_one_without_tls(files: File
         plain = replace(daemon, url=daemon.url.replace("https", "http"))
         assert await status_of(plain, "/-/healthy") == 401
         assert await status_of(plain, "/-/healthy", **BASIC) == 200
-        assert daemon.session().counts.connects == 1
+        assert daemon.symbol_state().counts.connects == 1
 
 
 async def test_client_gets_through_tls_and_passwords(files: Files) -> None:
@@ -229,7 +229,7 @@ async def test_verbs_find_the_daemon_behind_its_web_config(
     credentials = files.folder / "credentials"
     credentials.write_text(f"alice:{PASSWORD}\n")
     async with followed(files, TLS + USERS) as (env_file, daemon):
-        settings = daemon.daemon.desk.settings
+        settings = daemon.daemon.state.settings
         port = int(daemon.url.rpartition(":")[2])
         settings = replace(settings, listen=replace(settings.listen, host="0.0.0.0", port=port))
         address = by_settings(settings, credentials)

@@ -13,11 +13,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_classic
 
 from feedd.config.settings import Settings
-from feedd.core.daemon_state import Desk
+from feedd.core.daemon_state import DaemonState
 from feedd.core.gate import GATED
 from feedd.core.latency import DRIFT, ClockSample
 from feedd.model import ConnectFailure, ConsumerDisconnect, DisconnectReason, InvalidReason, Reason, Rejection
-from feedd.outputs.clock_reading import Moment
+from feedd.outputs.clock_reading import ClockReading
 from feedd.outputs.prometheus.catalogue import Format
 from feedd.outputs.prometheus.exposition import LINES_IN_A_PIECE, MetricsPage
 from feedd.venues.binance.spot.decode import Decoder
@@ -25,7 +25,7 @@ from feedd.venues.binance.spot.payloads import Frame
 from feedd.venues.binance.spot.streams import Subscription, parse_stream
 from tests.system_components import needs
 
-NOW = Moment(monotonic=1000.0, wall=1_800_000_000.0)
+NOW = ClockReading(monotonic=1000.0, wall=1_800_000_000.0)
 SYMBOLS = ("BTCUSDT", "这是测试币456")
 CONTRACT = {
     "feedd_build_info": {"version"},
@@ -75,11 +75,11 @@ CONTRACT = {
 """What dashboards, alerts and operators were promised: each metric with its labels."""
 
 
-def desk() -> Desk:
-    return Desk(Settings(symbols=SYMBOLS, realtime=True), NOW.monotonic - 60, NOW.wall - 60)
+def state() -> DaemonState:
+    return DaemonState(Settings(symbols=SYMBOLS, realtime=True), NOW.monotonic - 60, NOW.wall - 60)
 
 
-def page(of: Desk, text_format: Format = Format.CLASSIC, now: Moment = NOW) -> str:
+def page(of: DaemonState, text_format: Format = Format.CLASSIC, now: ClockReading = NOW) -> str:
     return "".join(MetricsPage(of).pieces(text_format, lambda: now))
 
 
@@ -111,7 +111,7 @@ def trade(number: int, at: float) -> Frame:  # type: ignore[type-arg]  # of any 
 
 def test_every_promised_metric_is_there_from_the_start_with_its_labels() -> None:
     samples: dict[str, set[str]] = {}
-    for family in parse_classic(page(desk())):
+    for family in parse_classic(page(state())):
         for sample in family.samples:
             name = (
                 re.sub("_(bucket|count|sum)$", "", sample.name) if family.type == "histogram" else sample.name
@@ -122,7 +122,7 @@ def test_every_promised_metric_is_there_from_the_start_with_its_labels() -> None
 
 
 def test_every_labelled_series_is_there_from_the_start() -> None:
-    found = families(page(desk()))
+    found = families(page(state()))
 
     def reasons(name: str) -> set[str]:
         return {sample.labels["reason"] for sample in found[name].samples}
@@ -154,13 +154,13 @@ def test_every_labelled_series_is_there_from_the_start() -> None:
 def test_gap_series_exist_only_where_ids_can_show_a_loss(name: str, streams: set[str]) -> None:
     followed = ("trade", "aggTrade", "depth@100ms", "bookTicker", "kline_1s")
     settings = Settings(symbols=SYMBOLS, realtime=True, streams=followed)
-    found = families(page(Desk(settings, NOW.monotonic - 60, NOW.wall - 60)))
+    found = families(page(DaemonState(settings, NOW.monotonic - 60, NOW.wall - 60)))
     assert {sample.labels["stream"] for sample in found[name].samples} == streams
 
 
 @pytest.mark.parametrize("text_format", Format)
 def test_page_parses_with_prometheus_own_parser(text_format: Format) -> None:
-    text = page(desk(), text_format)
+    text = page(state(), text_format)
     parse = parse_open_metrics if text_format is Format.OPEN_METRICS else parse_classic
     names = [family.name for family in parse(text)]
     assert len(names) == len(set(names)), "a family must stand in one piece"
@@ -169,7 +169,7 @@ def test_page_parses_with_prometheus_own_parser(text_format: Format) -> None:
 
 def test_page_passes_promtool(needs_promtool: str) -> None:
     outcome = subprocess.run(
-        [needs_promtool, "check", "metrics"], input=page(desk()), text=True, capture_output=True, check=False
+        [needs_promtool, "check", "metrics"], input=page(state()), text=True, capture_output=True, check=False
     )
     assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, "", "")
 
@@ -181,14 +181,14 @@ def needs_promtool() -> str:
 
 
 def test_numbers_are_those_of_the_session() -> None:
-    of = desk()
-    session = of.sessions["BTCUSDT"]
+    of = state()
+    symbol_state = of.symbols["BTCUSDT"]
     of.clock.update([ClockSample(NOW.monotonic - 50, NOW.monotonic - 49.99, NOW.wall - 49.995 + 2.0)])
-    session.connected(NOW.monotonic - 30)
+    symbol_state.connected(NOW.monotonic - 30)
     for number, late in ((1, 0.002), (2, 0.3)):
         frame = trade(number, NOW.wall + 2.0 - 20 - late)
-        assert session.receive(session.lanes[frame.stream], frame.data, NOW.monotonic - 20)
-        session.handed_on(NOW.monotonic - 20, NOW.monotonic - 20 + 0.00004)
+        assert symbol_state.receive(symbol_state.streams[frame.stream], frame.data, NOW.monotonic - 20)
+        symbol_state.handed_on(NOW.monotonic - 20, NOW.monotonic - 20 + 0.00004)
     text = page(of)
     labels = {"symbol": "BTCUSDT"}
     assert value(text, "feedd_messages_total", stream="trade", **labels) == 2
@@ -208,7 +208,7 @@ def test_numbers_are_those_of_the_session() -> None:
 
 
 def test_what_never_happened_is_told_as_such() -> None:
-    text = page(desk())
+    text = page(state())
     labels = {"symbol": "BTCUSDT"}
     assert value(text, "feedd_feed_last_message_timestamp_seconds", **labels) == 0
     assert value(text, "feedd_feed_staleness_seconds", **labels) == 60
@@ -221,7 +221,7 @@ def test_what_never_happened_is_told_as_such() -> None:
 
 
 def test_flags_show() -> None:
-    of = desk()
+    of = state()
     of.set_kill_switch(True, NOW.monotonic)
     text = page(of)
     assert value(text, "feedd_kill_switch") == 1
@@ -231,10 +231,10 @@ def test_flags_show() -> None:
 
 
 def test_large_page_comes_in_pieces_each_with_its_own_now() -> None:
-    of = Desk(Settings(symbols=tuple(f"S{number}USDT" for number in range(200))), 0.0, 0.0)
+    of = DaemonState(Settings(symbols=tuple(f"S{number}USDT" for number in range(200))), 0.0, 0.0)
     clock = iter(range(10**6))
     metrics = MetricsPage(of)
-    written = metrics.pieces(Format.CLASSIC, lambda: Moment(float(next(clock)), NOW.wall))
+    written = metrics.pieces(Format.CLASSIC, lambda: ClockReading(float(next(clock)), NOW.wall))
     pieces = list(written)
     # A symbol's lines of one metric are written together, and a header stands before the first.
     assert max(piece.count("\n") for piece in pieces) < LINES_IN_A_PIECE + 20
@@ -244,29 +244,29 @@ def test_large_page_comes_in_pieces_each_with_its_own_now() -> None:
 
 
 def test_dropped_symbol_leaves_the_page_and_a_new_one_enters_it() -> None:
-    of = desk()
+    of = state()
     metrics = MetricsPage(of)
     "".join(metrics.pieces(Format.CLASSIC, lambda: NOW))
-    of.sessions["ETHUSDT"] = of.sessions.pop("BTCUSDT")
-    of.sessions["ETHUSDT"].symbol = "ETHUSDT"
-    other = Desk(Settings(symbols=("ETHUSDT",)), 0.0, 0.0)
-    of.sessions["ETHUSDT"] = other.sessions["ETHUSDT"]
+    of.symbols["ETHUSDT"] = of.symbols.pop("BTCUSDT")
+    of.symbols["ETHUSDT"].symbol = "ETHUSDT"
+    other = DaemonState(Settings(symbols=("ETHUSDT",)), 0.0, 0.0)
+    of.symbols["ETHUSDT"] = other.symbols["ETHUSDT"]
     text = "".join(metrics.pieces(Format.CLASSIC, lambda: NOW))
     assert 'symbol="ETHUSDT"' in text
     assert 'symbol="BTCUSDT"' not in text
 
 
 def test_symbol_that_gets_another_stream_shows_it() -> None:
-    of = desk()
+    of = state()
     metrics = MetricsPage(of)
     "".join(metrics.pieces(Format.CLASSIC, lambda: NOW))
-    of.sessions["BTCUSDT"].begin([parse_stream("aggTrade")], True, NOW.monotonic)
+    of.symbols["BTCUSDT"].begin([parse_stream("aggTrade")], True, NOW.monotonic)
     text = "".join(metrics.pieces(Format.CLASSIC, lambda: NOW))
     assert value(text, "feedd_messages_total", symbol="BTCUSDT", stream="aggTrade") == 0
 
 
 def test_symbol_may_have_any_letter() -> None:
     odd = '50%s"\\'
-    text = page(Desk(Settings(symbols=(odd,)), 0.0, 0.0))
+    text = page(DaemonState(Settings(symbols=(odd,)), 0.0, 0.0))
     assert value(text, "feedd_messages_total", symbol=odd, stream="trade") == 0
     assert value(text, "feedd_trading_halts_total", symbol=odd, reason="stale") == 0

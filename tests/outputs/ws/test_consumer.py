@@ -12,10 +12,10 @@ import pytest
 from aiohttp import web
 
 from feedd.config.settings import resolve
-from feedd.core.daemon_state import Desk
+from feedd.core.daemon_state import DaemonState
 from feedd.model import ConsumerDisconnect
 from feedd.outputs.ws import consumer as consumers
-from feedd.outputs.ws.consumer import Attendance, Consumer
+from feedd.outputs.ws.consumer import Consumer, ConsumerRegistry
 from feedd.outputs.ws.frame_writer import text_frame
 from tests.exchange.raw import CLOSE, TEXT, RawClient
 from tests.exchange.tap import Tap
@@ -27,20 +27,20 @@ class Rig:
     """A server that tells its consumers only what a test tells it to."""
 
     def __init__(self, **settings: str) -> None:
-        self.desk = Desk(resolve(None, {}, settings).settings, 0.0, 0.0)
-        self.attendance = Attendance(self.desk)
+        self.state = DaemonState(resolve(None, {}, settings).settings, 0.0, 0.0)
+        self.registry = ConsumerRegistry(self.state)
         self.admitted: asyncio.Queue[Consumer] = asyncio.Queue()
         self.heard: list[bytes] = []
         self.url = ""
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        consumer = await self.attendance.admit(request)
+        consumer = await self.registry.admit(request)
         self.admitted.put_nowait(consumer)
-        await self.attendance.serve(consumer, self.heard.append)
+        await self.registry.serve(consumer, self.heard.append)
         return consumer.response
 
     def counted(self, reason: ConsumerDisconnect) -> int:
-        return self.desk.consumers.disconnects[reason]
+        return self.state.consumers.disconnects[reason]
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
@@ -60,7 +60,7 @@ async def serving(**settings: str) -> AsyncIterator[Rig]:
     try:
         yield rig
     finally:
-        rig.attendance.stop()
+        rig.registry.stop()
         await runner.cleanup()
 
 
@@ -94,7 +94,7 @@ def tell_until_it_waits(consumer: Consumer) -> int:
     """Tell one that doesn't read so much that its own queue begins to fill; returns how many messages."""
     told = 0
     while not consumer.describe()["waiting_messages"]:
-        consumer.tell(FRAME)
+        consumer.send(FRAME)
         told += 1
     return told
 
@@ -102,7 +102,7 @@ def tell_until_it_waits(consumer: Consumer) -> int:
 async def test_frames_are_written_as_they_are_and_in_order() -> None:
     async with serving() as rig, reading(rig) as (consumer, tap):
         for number in range(1000):
-            consumer.tell(text_frame(b"%d" % number))
+            consumer.send(text_frame(b"%d" % number))
         await tap.until(lambda: len(tap.texts) == 1000)
         assert tap.texts == [str(number) for number in range(1000)]
         assert consumer.delivered == 1000
@@ -112,7 +112,7 @@ async def test_what_a_socket_does_not_take_waits_and_is_sent_in_order() -> None:
     async with serving() as rig, lazy(rig) as (consumer, client):
         told = tell_until_it_waits(consumer)
         for number in range(300):
-            consumer.tell(text_frame(b"%d" % number))
+            consumer.send(text_frame(b"%d" % number))
         await asyncio.sleep(0.002)  # what is looked at is that time passes
         described = consumer.describe()
         assert described["waiting_messages"] == 301
@@ -124,9 +124,9 @@ async def test_what_a_socket_does_not_take_waits_and_is_sent_in_order() -> None:
         described = consumer.describe()
         assert (described["waiting_messages"], described["behind_seconds"]) == (0, 0.0)
         assert described["delivered"] == told + 300
-        consumer.tell(text_frame(b"at once again"))
+        consumer.send(text_frame(b"at once again"))
         assert await client.receive_until(TEXT) == b"at once again"
-        assert rig.desk.consumers.messages_dropped == 0
+        assert rig.state.consumers.messages_dropped == 0
 
 
 async def test_what_the_kernel_holds_is_small() -> None:
@@ -145,11 +145,11 @@ async def test_who_is_too_far_behind_is_told_so_and_let_go(
     async with serving(**{setting: limit}) as rig, lazy(rig) as (consumer, client), reading(rig) as (_, tap):
         told = tell_until_it_waits(consumer)
         waiting = 1
-        while not rig.desk.consumers.messages_dropped:
-            consumer.tell(FRAME)
+        while not rig.state.consumers.messages_dropped:
+            consumer.send(FRAME)
             waiting += 1
         assert messages * 0.5 < waiting <= messages + 1
-        assert rig.desk.consumers.messages_dropped == waiting
+        assert rig.state.consumers.messages_dropped == waiting
         assert consumer.describe()["waiting_messages"] == 0, "its memory is free at once"
         for _ in range(told - 1):
             assert await client.receive_until(TEXT) == b"x" * 1000
@@ -163,23 +163,23 @@ async def test_who_is_too_far_behind_is_told_so_and_let_go(
 async def test_who_reads_not_even_its_farewell_is_cut_and_what_it_missed_counted() -> None:
     async with serving(FEEDD_CONSUMER_QUEUE_BYTES="200000") as rig, lazy(rig) as (consumer, client):
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # typed as one that only writes
-        while not rig.desk.consumers.messages_dropped:
-            consumer.tell(FRAME)
-        dropped = rig.desk.consumers.messages_dropped
-        await rig.until(lambda: rig.desk.consumers.messages_dropped > dropped)
-        at_the_socket = rig.desk.consumers.messages_dropped - dropped
+        while not rig.state.consumers.messages_dropped:
+            consumer.send(FRAME)
+        dropped = rig.state.consumers.messages_dropped
+        await rig.until(lambda: rig.state.consumers.messages_dropped > dropped)
+        at_the_socket = rig.state.consumers.messages_dropped - dropped
         assert 0.5 * consumers.SOCKET_BYTES < at_the_socket * len(FRAME) < 1.1 * consumers.SOCKET_BYTES
-        assert rig.desk.consumers.connected == 0
+        assert rig.state.consumers.connected == 0
 
 
 async def test_one_that_is_over_is_told_nothing_more() -> None:
     async with serving() as rig, reading(rig) as (consumer, tap):
         consumer.end(ConsumerDisconnect.HALT, "BTCUSDT is halted: stale")
         consumer.end(ConsumerDisconnect.SLOW)
-        consumer.tell(FRAME)
+        consumer.send(FRAME)
         assert await tap.until_over() == 1013
         assert tap.texts == []
-        await rig.until(lambda: rig.desk.consumers.connected == 0)
+        await rig.until(lambda: rig.state.consumers.connected == 0)
         assert rig.counted(ConsumerDisconnect.HALT) == 1
         assert rig.counted(ConsumerDisconnect.SLOW) == 0
 
@@ -187,13 +187,13 @@ async def test_one_that_is_over_is_told_nothing_more() -> None:
 async def test_what_waits_is_still_sent_to_one_that_is_let_go_in_peace() -> None:
     async with serving() as rig, lazy(rig) as (consumer, client):
         told = tell_until_it_waits(consumer)
-        consumer.tell(text_frame(b"the last word"))
+        consumer.send(text_frame(b"the last word"))
         consumer.end(ConsumerDisconnect.SHUTDOWN)
         for _ in range(told):
             assert await client.receive_until(TEXT) == b"x" * 1000
         assert await client.receive_until(TEXT) == b"the last word"
         assert await client.receive_until(CLOSE) == b"\x03\xe9shutdown"
-        assert rig.desk.consumers.messages_dropped == 0
+        assert rig.state.consumers.messages_dropped == 0
 
 
 async def test_farewell_fits_in_a_close_frame_whatever_it_says() -> None:
@@ -208,9 +208,9 @@ async def test_one_that_leaves_is_counted_as_gone_and_missed_nothing() -> None:
         async with lazy(rig) as (consumer, _):
             tell_until_it_waits(consumer)
         await rig.until(lambda: rig.counted(ConsumerDisconnect.CLIENT) == 1)
-        consumer.tell(FRAME)
-        assert rig.desk.consumers.messages_dropped == 0
-        assert rig.attendance.describe() == []
+        consumer.send(FRAME)
+        assert rig.state.consumers.messages_dropped == 0
+        assert rig.registry.describe() == []
 
 
 async def test_what_is_said_is_heard_in_either_kind_of_message() -> None:
@@ -237,6 +237,6 @@ async def test_broken_key_is_a_bad_request(key: bytes) -> None:
 async def test_stop_lets_everyone_go() -> None:
     async with serving() as rig:
         async with reading(rig) as (_, one), reading(rig) as (_, other):
-            rig.attendance.stop()
+            rig.registry.stop()
             assert (await one.until_over(), await other.until_over()) == (1001, 1001)
         await rig.until(lambda: rig.counted(ConsumerDisconnect.SHUTDOWN) == 2)

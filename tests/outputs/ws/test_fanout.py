@@ -31,7 +31,7 @@ class Ear:
         self.ends: list[tuple[ConsumerDisconnect, str]] = []
         self._heard = heard
 
-    def tell(self, frame: bytes) -> None:
+    def send(self, frame: bytes) -> None:
         self.frames.append(frame)
         if self._heard is not None:
             self._heard.append((self, frame))
@@ -170,7 +170,7 @@ async def test_bug_costs_those_it_met_their_connection_and_the_others_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Broken(Ear):
-        def tell(self, frame: bytes) -> None:
+        def send(self, frame: bytes) -> None:
             raise RuntimeError("a bug")
 
     fanout = Fanout()

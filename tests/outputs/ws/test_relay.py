@@ -16,7 +16,7 @@ import pytest
 
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import ConsumerDisconnect, Reason, Source
-from feedd.outputs.ws import client_limits as manners
+from feedd.outputs.ws import client_limits as client_limits
 from feedd.outputs.ws import consumer as consumers
 from feedd.venues.binance.common.stream_protocol import STREAMS_MAX
 from tests.exchange.raw import CLOSE, PING, PONG, TEXT
@@ -30,7 +30,7 @@ HIT, OTHER = SYMBOLS
 
 
 def counted(feedd: Running, reason: ConsumerDisconnect) -> int:
-    return feedd.daemon.desk.consumers.disconnects[reason]
+    return feedd.daemon.state.consumers.disconnects[reason]
 
 
 def logged(caplog: pytest.LogCaptureFixture, message: str) -> list[dict[str, Any]]:
@@ -96,8 +96,8 @@ async def test_repetitions_of_the_exchange_are_not_passed_on() -> None:
         await feedd.until_open()
         exchange.set_fault("duplicate", symbol=HIT, seconds=5.0)
         async with listening(feedd, f"/ws/{TRADES}") as tap:
-            lane = feedd.session().lanes[TRADES]
-            await feedd.until(lambda _: lane.sequence.duplicates > 10)
+            stream_state = feedd.symbol_state().streams[TRADES]
+            await feedd.until(lambda _: stream_state.sequence.duplicates > 10)
             await until_heard(tap)
         numbers = [trade["t"] for trade in tap.messages]
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
@@ -217,8 +217,8 @@ async def test_ping_is_answered_with_its_payload() -> None:
 @pytest.fixture
 def hasty_pings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(consumers, "PING_SECONDS", 0.05)
-    monkeypatch.setattr(manners, "PONG_SECONDS", 0.3)
-    monkeypatch.setattr(manners, "MESSAGES_PER_SECOND", 100)
+    monkeypatch.setattr(client_limits, "PONG_SECONDS", 0.3)
+    monkeypatch.setattr(client_limits, "MESSAGES_PER_SECOND", 100)
     yield
 
 
@@ -304,7 +304,7 @@ async def test_halt_ends_those_who_asked_for_it_and_no_others() -> None:
             await until_heard(tap, 3)
             exchange.set_fault("mute", symbol=HIT, seconds=2.0)
             assert await tap.until_over() == 1013
-            assert feedd.session().gate.reasons == (Reason.STALE,)
+            assert feedd.symbol_state().gate.reasons == (Reason.STALE,)
             count = len(patient.texts)
             await patient.until(lambda: len(patient.texts) > count, timeout=10.0)
             assert not other.is_over
@@ -316,7 +316,7 @@ async def test_who_asked_to_hear_no_halted_symbol_is_not_let_in_to_one() -> None
         Exchange(EXCHANGE) as exchange,
         running(settings_for(exchange, FLAG_TRADING_HALTED="1")) as feedd,
     ):
-        await feedd.until(lambda feedd: feedd.session().gate.reasons == (Reason.KILL_SWITCH,))
+        await feedd.until(lambda feedd: feedd.symbol_state().gate.reasons == (Reason.KILL_SWITCH,))
         assert await feedd.get(f"/ws/{TRADES}?on_halt=close") == (503, "BTCUSDT is halted: kill_switch\n")
         unknown = (404, "symbol 'DOGEUSDT' is not configured\n")
         assert await feedd.get("/ws/dogeusdt@trade?on_halt=close") == unknown
@@ -357,7 +357,7 @@ async def test_switch_to_static_data_ends_those_who_did_not_ask_for_it(tmp_path:
             env_file.set(FLAG_REALTIME="0")
             assert await live.until_over() == 1013
             await any_source.next_data("btcusdt@kline_1m")
-            assert feedd.daemon.desk.source is Source.STATIC
+            assert feedd.daemon.state.source is Source.STATIC
             assert not any("source" in message for message in live.messages)
             assert counted(feedd, ConsumerDisconnect.STATIC_SOURCE) == 1
 
@@ -406,10 +406,12 @@ async def test_stop_closes_with_1001_after_the_last_message() -> None:
 
 def put_down(feedd: Running, count: int) -> list[str]:
     """Hand so many messages to the relay, before it can write any; returns their payloads."""
-    lane = feedd.session().lanes["btcusdt@kline_1s"]
+    stream_state = feedd.symbol_state().streams["btcusdt@kline_1s"]
     payloads = [f'{{"number":{number}}}' for number in range(count)]
     for payload in payloads:
-        feedd.daemon._relay.deliver(lane, f'{{"stream":"{lane.wire_name}","data":{payload}}}'.encode())
+        feedd.daemon._relay.deliver(
+            stream_state, f'{{"stream":"{stream_state.wire_name}","data":{payload}}}'.encode()
+        )
     return payloads
 
 
@@ -417,7 +419,7 @@ async def test_what_is_put_down_for_consumers_is_written_before_the_daemon_stops
     async with serving() as feedd, listening(feedd, "/ws/btcusdt@kline_1s") as tap:
         payloads = put_down(feedd, 100)
         feedd.daemon._relay.stop()
-        feedd.daemon._web._attendance.stop()
+        feedd.daemon._web._registry.stop()
         assert await tap.until_over() == 1001
         assert tap.texts[-100:] == payloads
 
@@ -426,7 +428,9 @@ async def test_what_is_put_down_is_written_in_the_form_that_held_when_it_came() 
     async with serving() as feedd, listening(feedd, "/ws/btcusdt@kline_1s") as tap:
         (listener,) = feedd.daemon._relay._listeners.values()
         payloads = put_down(feedd, 100)
-        feedd.daemon._relay._hear(listener, b'{"method":"SET_PROPERTY","params":["combined",true],"id":1}')
+        feedd.daemon._relay._handle_text(
+            listener, b'{"method":"SET_PROPERTY","params":["combined",true],"id":1}'
+        )
         answer = '{"result":null,"id":1}'
         await tap.until(lambda: answer in tap.texts)
         at = tap.texts.index(answer)
@@ -435,8 +439,8 @@ async def test_what_is_put_down_is_written_in_the_form_that_held_when_it_came() 
 
 async def test_symbol_that_is_taken_away_is_no_open_gate() -> None:
     async with serving() as feedd, opened(feedd, f"/ws/{TRADES}?on_halt=close") as tap:
-        desk = feedd.daemon.desk
-        desk.follow(replace(desk.settings, symbols=(OTHER,)), 0.0)
+        state = feedd.daemon.state
+        state.apply_settings(replace(state.settings, symbols=(OTHER,)), 0.0)
         feedd.daemon._relay.settings_changed()
         assert await tap.until_over() == 1013
 
@@ -459,7 +463,7 @@ async def test_status_shows_each_consumer_by_its_name() -> None:
             assert (first["waiting_messages"], first["waiting_bytes"], first["behind_seconds"]) == (0, 0, 0.0)
             assert (first["address"], first["connected_seconds"] > 0) == ("127.0.0.1", True)
             assert (second["name"], third["path"], third["streams"]) == ("bot/1.0", "/gate/events", 0)
-        await feedd.until(lambda feedd: feedd.daemon.desk.consumers.connected == 0)
+        await feedd.until(lambda feedd: feedd.daemon.state.consumers.connected == 0)
         assert (await feedd.get_json("/status"))[1]["consumers"]["present"] == []
 
 
@@ -488,12 +492,12 @@ async def test_places_are_limited_whatever_is_listened_to() -> None:
         feedd.listening(),
     ):
         async with listening(feedd, f"/ws/{TRADES}"):
-            await feedd.until(lambda feedd: feedd.daemon.desk.consumers.connected == 2)
+            await feedd.until(lambda feedd: feedd.daemon.state.consumers.connected == 2)
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
                 await feedd.http.ws_connect(f"{feedd.url}/ws/{TRADES}")
             assert refused.value.status == 503
             assert counted(feedd, ConsumerDisconnect.LIMIT) == 1
-        await feedd.until(lambda feedd: feedd.daemon.desk.consumers.connected == 1)
+        await feedd.until(lambda feedd: feedd.daemon.state.consumers.connected == 1)
         async with listening(feedd, f"/ws/{TRADES}") as tap:
             await until_heard(tap, 1)
 
@@ -516,5 +520,5 @@ async def test_bug_in_the_relay_halts_no_symbol(
             async with listening(feedd, "/ws") as asking:
                 await asking.socket.send_str("{}")
                 assert await asking.until_over() == 1008
-        assert not feedd.session().gate.halted
+        assert not feedd.symbol_state().gate.halted
         assert len(logged(caplog, "a bug was contained")) >= 2

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 import pytest
 
-from feedd.core.symbol_state import Lane
+from feedd.core.symbol_state import StreamState
 from feedd.exchange import Exchange, ExchangeSettings
 from tests.running import running, settings_for
 from tests.system_components import needs
@@ -58,11 +58,11 @@ class Sent:
     def __init__(self) -> None:
         self.trades: dict[str, list[Trade]] = {"trade": [], "aggTrade": []}
 
-    def deliver(self, lane: Lane, raw: bytes) -> None:
-        if lane.symbol == "BTCUSDT" and lane.stream.name in self.trades:
+    def deliver(self, stream_state: StreamState, raw: bytes) -> None:
+        if stream_state.symbol == "BTCUSDT" and stream_state.stream.name in self.trades:
             data = orjson.loads(raw)["data"]
-            number = data["t" if lane.stream.name == "trade" else "a"]
-            self.trades[lane.stream.name].append((number, Decimal(data["p"]), Decimal(data["q"])))
+            number = data["t" if stream_state.stream.name == "trade" else "a"]
+            self.trades[stream_state.stream.name].append((number, Decimal(data["p"]), Decimal(data["q"])))
 
 
 async def run_client(name: str, relay: str, exchange: Exchange, **environ: str) -> list[Trade]:

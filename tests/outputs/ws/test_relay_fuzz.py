@@ -78,9 +78,9 @@ class Target:
     @property
     def state(self) -> object:
         """What nobody who asks may change."""
-        desk = self.feedd.daemon.desk
-        gates = {symbol: session.gate.reasons for symbol, session in desk.sessions.items()}
-        return desk.settings, desk.source, desk.kill_switch, gates, {**desk.sessions}
+        state = self.feedd.daemon.state
+        gates = {symbol: symbol_state.gate.reasons for symbol, symbol_state in state.symbols.items()}
+        return state.settings, state.source, state.kill_switch, gates, {**state.symbols}
 
     def send(self, data: bytes, patience: float = 0.05) -> bytes:
         """Open a connection, send, and return all that comes back until it is closed."""
@@ -164,7 +164,7 @@ def unharmed(target: Target, caplog: pytest.LogCaptureFixture) -> Iterator[None]
     """Nothing that a test sends may leave a trace but a line of feedd's own."""
     before = target.state
     yield
-    target.until(lambda: not target.feedd.daemon.desk.consumers.connected)
+    target.until(lambda: not target.feedd.daemon.state.consumers.connected)
     assert target.state == before
     healthy = b"GET /-/healthy HTTP/1.1\r\nHost: feedd\r\nConnection: close\r\n\r\n"
     assert target.send(healthy, patience=10.0).startswith(b"HTTP/1.1 200")

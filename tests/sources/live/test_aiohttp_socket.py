@@ -8,7 +8,7 @@ import re
 import aiohttp
 import pytest
 
-from feedd.core.symbol_state import Lane
+from feedd.core.symbol_state import StreamState
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import DisconnectReason, InvalidReason, Reason
 from feedd.sources.live import aiohttp_socket as direct
@@ -81,7 +81,7 @@ async def test_connection_ends_for_the_same_reason(fault: str, reason: Disconnec
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
         await feedd.until_open()
         exchange.set_fault(fault, symbol=HIT, **arguments)  # type: ignore[arg-type]  # what the fault takes
-        await feedd.until(lambda feedd: feedd.session(HIT).counts.disconnects[reason] == 1)
+        await feedd.until(lambda feedd: feedd.symbol_state(HIT).counts.disconnects[reason] == 1)
         await feedd.until_open()
 
 
@@ -89,14 +89,14 @@ async def test_connection_ends_for_the_same_reason(fault: str, reason: Disconnec
 async def test_bug_in_the_reading_halts_its_symbol_and_is_healed(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
         await feedd.until_open()
-        session = feedd.session(HIT)
-        monkeypatch.setattr("feedd.sources.live.demux.Reception._arbitrate", _broken)
+        symbol_state = feedd.symbol_state(HIT)
+        monkeypatch.setattr("feedd.sources.live.demux.Demultiplexer._arbitrate", _broken)
         exchange.set_fault("unknown_field", symbol=HIT, seconds=0.3)
-        await feedd.until(lambda _: Reason.INTERNAL in session.gate.active)
+        await feedd.until(lambda _: Reason.INTERNAL in symbol_state.gate.active)
         monkeypatch.undo()
         await feedd.until_open(HIT)
-        assert session.counts.disconnects[DisconnectReason.PROTOCOL_ERROR] >= 1
-        assert feedd.session(OTHER).counts.connects == 1
+        assert symbol_state.counts.disconnects[DisconnectReason.PROTOCOL_ERROR] >= 1
+        assert feedd.symbol_state(OTHER).counts.connects == 1
 
 
 def _broken(*_: object) -> None:
@@ -114,7 +114,7 @@ async def test_pings_are_answered_with_their_payload() -> None:
 async def test_messages_are_delivered_as_they_came() -> None:
     raws: list[bytes] = []
 
-    def deliver(lane: Lane, raw: bytes) -> None:
+    def deliver(stream_state: StreamState, raw: bytes) -> None:
         raws.append(raw)
 
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange), deliver) as feedd:

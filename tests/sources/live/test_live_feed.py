@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from feedd.core.symbol_state import Lane, Session
+from feedd.core.symbol_state import StreamState, SymbolState
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason
 from feedd.sources.live import connection
@@ -79,7 +79,7 @@ async def test_fault_halts_its_symbol_in_time_and_good_data_resumes_it(harm: Har
             await feedd.until_open(HIT)
             await _proves_itself_before_it_opens(feedd, listener)
             assert not listener.gates(OTHER), "the other symbol must not be touched"
-            assert feedd.session(OTHER).counts.connects == 1
+            assert feedd.symbol_state(OTHER).counts.connects == 1
 
 
 def _silence_of(harm: Harm) -> float:
@@ -104,7 +104,7 @@ async def test_gate_closes_within_50_ms_of_the_staleness_deadline() -> None:
         async with feedd.listening() as listener:
             exchange.set_fault("mute", symbol=HIT)
             halted = await listener.wait(HIT, lambda event: "stale" in event["added"])
-            last_message_at = feedd.session(HIT).freshness.last_at
+            last_message_at = feedd.symbol_state(HIT).staleness.last_at
             assert last_message_at is not None
             assert 0.0 <= halted.at - (last_message_at + STALE_AFTER) < IN_TIME
 
@@ -130,11 +130,11 @@ async def test_failed_handshake_is_counted_under_its_reason(
     async with Exchange(EXCHANGE) as exchange:
         exchange.set_fault(fault, symbol=HIT, **arguments)
         async with running(settings_for(exchange)) as feedd:
-            await feedd.until(lambda feedd: feedd.session(HIT).counts.connect_failures[failure] > 0)
+            await feedd.until(lambda feedd: feedd.symbol_state(HIT).counts.connect_failures[failure] > 0)
             await feedd.until_open(OTHER)
-            assert set(feedd.session(HIT).gate.reasons) >= {Reason.STARTING, Reason.DISCONNECTED}
-            await feedd.until(lambda feedd: feedd.session(HIT).backoff_seconds > 0)
-            backoff = feedd.session(HIT).backoff_seconds
+            assert set(feedd.symbol_state(HIT).gate.reasons) >= {Reason.STARTING, Reason.DISCONNECTED}
+            await feedd.until(lambda feedd: feedd.symbol_state(HIT).backoff_seconds > 0)
+            backoff = feedd.symbol_state(HIT).backoff_seconds
             slow = failure in (ConnectFailure.HTTP_403, ConnectFailure.HTTP_404, ConnectFailure.HTTP_451)
             assert backoff >= 60.0 if slow else backoff >= arguments.get("retry_after", 0.0)
 
@@ -145,7 +145,9 @@ async def test_exchange_that_asks_for_a_pause_holds_the_whole_process_back(statu
         exchange.set_fault("http", status=status, retry_after=1)
         async with running(settings_for(exchange)) as feedd:
             await exchange.seen.wait_until(lambda: exchange.seen.attempts > 0, timeout=5.0)
-            await feedd.until(lambda feedd: feedd.daemon.desk.connect_budget.remaining(time.monotonic()) == 0)
+            await feedd.until(
+                lambda feedd: feedd.daemon.state.connect_budget.remaining(time.monotonic()) == 0
+            )
             exchange.clear_faults()
             attempts = exchange.seen.attempts
             began = time.monotonic()
@@ -159,19 +161,19 @@ async def test_spent_budget_puts_the_next_attempts_off() -> None:
         Exchange(EXCHANGE) as exchange,
         running(settings_for(exchange, FEEDD_CONNECT_BUDGET="1")) as feedd,
     ):
-        await feedd.until(lambda feedd: sum(map(_is_connected, feedd.daemon.desk.sessions.values())) == 1)
-        await feedd.until(lambda feedd: any(map(_is_put_off, feedd.daemon.desk.sessions.values())))
+        await feedd.until(lambda feedd: sum(map(_is_connected, feedd.daemon.state.symbols.values())) == 1)
+        await feedd.until(lambda feedd: any(map(_is_put_off, feedd.daemon.state.symbols.values())))
         assert exchange.seen.attempts == 1
         _, metrics = await feedd.get("/metrics")
         assert "feedd_connect_budget_remaining 0\n" in metrics
 
 
-def _is_connected(session: Session) -> bool:
-    return session.is_connected
+def _is_connected(symbol_state: SymbolState) -> bool:
+    return symbol_state.is_connected
 
 
-def _is_put_off(session: Session) -> bool:
-    return session.backoff_seconds > 200.0
+def _is_put_off(symbol_state: SymbolState) -> bool:
+    return symbol_state.backoff_seconds > 200.0
 
 
 async def test_refused_listener_is_dialled_until_it_is_back() -> None:
@@ -180,7 +182,7 @@ async def test_refused_listener_is_dialled_until_it_is_back() -> None:
         exchange.set_fault("refuse", seconds=1.0)
         exchange.set_fault("reset")
         await feedd.until(
-            lambda feedd: feedd.session(HIT).counts.connect_failures[ConnectFailure.REFUSED] > 0
+            lambda feedd: feedd.symbol_state(HIT).counts.connect_failures[ConnectFailure.REFUSED] > 0
         )
         await feedd.until_open()
 
@@ -199,8 +201,8 @@ async def test_lost_connection_is_counted_under_its_reason(
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
         await feedd.until_open()
         exchange.set_fault(fault, symbol=HIT, **arguments)
-        await feedd.until(lambda feedd: feedd.session(HIT).counts.disconnects[reason] == 1)
-        assert sum(feedd.session(HIT).counts.disconnects.values()) == 1
+        await feedd.until(lambda feedd: feedd.symbol_state(HIT).counts.disconnects[reason] == 1)
+        assert sum(feedd.symbol_state(HIT).counts.disconnects.values()) == 1
 
 
 async def test_half_open_connection_is_given_up_when_no_frame_comes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,19 +211,23 @@ async def test_half_open_connection_is_given_up_when_no_frame_comes(monkeypatch:
         await feedd.until_open()
         exchange.set_fault("mute", symbol=HIT, seconds=2.0)  # or a second connection would show it at once
         exchange.set_fault("vanish", symbol=HIT, seconds=0.1)
-        await feedd.until(lambda feedd: feedd.session(HIT).counts.disconnects[DisconnectReason.TIMEOUT] >= 1)
+        await feedd.until(
+            lambda feedd: feedd.symbol_state(HIT).counts.disconnects[DisconnectReason.TIMEOUT] >= 1
+        )
         await feedd.until_open(HIT)
 
 
 async def test_frozen_connection_is_replaced_before_the_gate_closes() -> None:
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
         await feedd.until_open()
-        halts = dict(feedd.session(HIT).gate.halts)
+        halts = dict(feedd.symbol_state(HIT).gate.halts)
         exchange.set_fault("vanish", symbol=HIT, seconds=0.1)
-        await feedd.until(lambda feedd: feedd.session(HIT).counts.disconnects[DisconnectReason.STALLED] == 1)
-        assert feedd.session(HIT).gate.halts == halts
-        assert feedd.session(HIT).counts.connects == 2
-        assert not feedd.session(HIT).gate.halted
+        await feedd.until(
+            lambda feedd: feedd.symbol_state(HIT).counts.disconnects[DisconnectReason.STALLED] == 1
+        )
+        assert feedd.symbol_state(HIT).gate.halts == halts
+        assert feedd.symbol_state(HIT).counts.connects == 2
+        assert not feedd.symbol_state(HIT).gate.halted
 
 
 async def test_mute_connection_that_pings_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,23 +239,23 @@ async def test_mute_connection_that_pings_is_kept(monkeypatch: pytest.MonkeyPatc
         pongs = exchange.seen.pongs
         await exchange.seen.wait_until(lambda: exchange.seen.pongs > pongs + 12, timeout=5.0)
         assert exchange.seen.odd_pongs == 0
-        assert not any(feedd.session(HIT).counts.disconnects.values())
+        assert not any(feedd.symbol_state(HIT).counts.disconnects.values())
 
 
 async def test_accept_then_close_storm_backs_off() -> None:
     async with Exchange(EXCHANGE) as exchange:
         exchange.set_fault("flap")
         async with running(settings_for(exchange)) as feedd:
-            await feedd.until(lambda feedd: feedd.session(HIT).counts.connects >= 3)
-            await feedd.until(lambda feedd: feedd.session(HIT).backoff_seconds >= 1.0)
+            await feedd.until(lambda feedd: feedd.symbol_state(HIT).counts.connects >= 3)
+            await feedd.until(lambda feedd: feedd.symbol_state(HIT).backoff_seconds >= 1.0)
 
 
 async def test_invalid_messages_are_counted_and_the_good_ones_kept() -> None:
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
         await feedd.until_open()
         exchange.set_fault("garbage", symbol=HIT, every=50, count=2)
-        await feedd.until(lambda feedd: feedd.session(HIT).counts.invalid[InvalidReason.BAD_JSON] == 2)
-        assert not feedd.session(HIT).gate.halted
+        await feedd.until(lambda feedd: feedd.symbol_state(HIT).counts.invalid[InvalidReason.BAD_JSON] == 2)
+        assert not feedd.symbol_state(HIT).gate.halted
 
 
 async def test_unknown_fields_and_events_are_counted_and_halt_nothing() -> None:
@@ -257,17 +263,17 @@ async def test_unknown_fields_and_events_are_counted_and_halt_nothing() -> None:
         await feedd.until_open()
         exchange.set_fault("unknown_field", symbol=HIT)
         exchange.set_fault("unknown_event", symbol=HIT)
-        counts = feedd.session(HIT).counts
+        counts = feedd.symbol_state(HIT).counts
         await feedd.until(
             lambda _: counts.unknown_fields > 20 and counts.invalid[InvalidReason.UNKNOWN_EVENT] > 20
         )
-        assert not feedd.session(HIT).gate.halted
+        assert not feedd.symbol_state(HIT).gate.halted
 
 
 async def test_gap_and_repetition_are_counted_exactly() -> None:
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
         await feedd.until_counting()
-        trades = feedd.session(HIT).lanes["btcusdt@trade"].sequence
+        trades = feedd.symbol_state(HIT).streams["btcusdt@trade"].sequence
         exchange.set_fault("gap", symbol=HIT, stream="trade", count=7)
         await feedd.until(lambda _: trades.gaps == 1)
         assert trades.missed == 7
@@ -281,10 +287,10 @@ async def test_early_closes_are_survived() -> None:
         await feedd.until_open()
         exchange.set_fault("early_close", symbol=HIT, after=0.2, seconds=1.5)
         exchange.set_fault("reset", symbol=HIT)
-        disconnects = feedd.session(HIT).counts.disconnects
+        disconnects = feedd.symbol_state(HIT).counts.disconnects
         await feedd.until(lambda _: disconnects[DisconnectReason.SERVER_CLOSE] >= 1)
         await feedd.until_open(HIT)
-        assert not feedd.session(OTHER).gate.halts[Reason.DISCONNECTED]
+        assert not feedd.symbol_state(OTHER).gate.halts[Reason.DISCONNECTED]
 
 
 @pytest.mark.parametrize(
@@ -303,17 +309,17 @@ async def test_what_harms_no_trust_halts_nothing(fault: str, arguments: dict[str
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
         await feedd.until_counting()
         exchange.set_fault(fault, symbol=HIT, **arguments)
-        trades = feedd.session(HIT).lanes["btcusdt@trade"]
+        trades = feedd.symbol_state(HIT).streams["btcusdt@trade"]
         enough = trades.messages + 60
         await feedd.until(lambda _: trades.messages > enough)
-        assert not feedd.session(HIT).gate.halted
-        assert sum(feedd.session(HIT).gate.halts.values()) == 0
+        assert not feedd.symbol_state(HIT).gate.halted
+        assert sum(feedd.symbol_state(HIT).gate.halts.values()) == 0
 
 
 async def test_ids_that_begin_anew_are_a_reset_and_no_loss() -> None:
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
         await feedd.until_counting()
-        trades = feedd.session(HIT).lanes["btcusdt@trade"]
+        trades = feedd.symbol_state(HIT).streams["btcusdt@trade"]
         exchange.set_fault("id_reset", symbol=HIT)
         await feedd.until(lambda _: trades.sequence.resets == 1)
         enough = trades.messages + 20
@@ -324,18 +330,18 @@ async def test_ids_that_begin_anew_are_a_reset_and_no_loss() -> None:
 async def test_bug_halts_its_symbol_alone_and_is_healed() -> None:
     broken = True
 
-    def deliver(lane: Lane, raw: bytes) -> None:
-        if broken and lane.symbol == HIT:
+    def deliver(stream_state: StreamState, raw: bytes) -> None:
+        if broken and stream_state.symbol == HIT:
             raise ZeroDivisionError("a bug in an output")
 
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange), deliver) as feedd:
         await feedd.until_open(OTHER)
-        await feedd.until(lambda feedd: Reason.INTERNAL in feedd.session(HIT).gate.active)
+        await feedd.until(lambda feedd: Reason.INTERNAL in feedd.symbol_state(HIT).gate.active)
         broken = False
         await feedd.until_open(HIT)
-        assert feedd.session(HIT).counts.discarded > 0
-        assert feedd.session(HIT).counts.connects == 1
-        assert feedd.session(OTHER).counts.connects == 1
+        assert feedd.symbol_state(HIT).counts.discarded > 0
+        assert feedd.symbol_state(HIT).counts.connects == 1
+        assert feedd.symbol_state(OTHER).counts.connects == 1
 
 
 async def test_stopping_closes_every_socket_with_a_close_frame() -> None:
@@ -373,12 +379,12 @@ async def test_stream_that_goes_mute_while_others_speak_is_counted_and_logged(
 ) -> None:
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
         await feedd.until_open()
-        quotes = feedd.session(HIT).lanes["btcusdt@bookTicker"].rhythm
-        await feedd.until(lambda _: quotes.usual_gap is not None)
+        quotes = feedd.symbol_state(HIT).streams["btcusdt@bookTicker"].mute_detector
+        await feedd.until(lambda _: quotes.mean_interval is not None)
         exchange.set_fault("mute", symbol=HIT, stream="bookTicker")
         await feedd.until(lambda _: quotes.is_mute)
         assert "a stream is mute while others of the symbol speak" in caplog.messages
         exchange.clear_faults()
         await feedd.until(lambda _: not quotes.is_mute)
         assert quotes.mutes == 1
-        assert sum(feedd.session(HIT).gate.halts.values()) == 0
+        assert sum(feedd.symbol_state(HIT).gate.halts.values()) == 0

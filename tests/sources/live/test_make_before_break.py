@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from feedd.core.symbol_state import Lane
+from feedd.core.symbol_state import StreamState
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import DisconnectReason
 from tests.running import SYMBOLS as TWO_SYMBOLS
@@ -40,9 +40,9 @@ class Consumer:
 
     trades: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
 
-    def __call__(self, lane: Lane, raw: bytes) -> None:
-        if lane.stream.name == "trade":
-            self.trades[lane.symbol].append(_FRAME.decode(raw).data.t)
+    def __call__(self, stream_state: StreamState, raw: bytes) -> None:
+        if stream_state.stream.name == "trade":
+            self.trades[stream_state.symbol].append(_FRAME.decode(raw).data.t)
 
     def assert_complete(self) -> None:
         for symbol, ids in self.trades.items():
@@ -64,7 +64,9 @@ class MostConnections:
 
 
 def _replaced(feedd: Running, reason: DisconnectReason) -> int:
-    return sum(session.counts.disconnects[reason] for session in feedd.daemon.desk.sessions.values())
+    return sum(
+        symbol_state.counts.disconnects[reason] for symbol_state in feedd.daemon.state.symbols.values()
+    )
 
 
 def _settings(**more: str) -> dict[str, str]:
@@ -95,13 +97,13 @@ async def test_200_replacements_under_2000_trades_a_second_lose_repeat_and_halt_
         )
         assert connections.most == 2
         consumer.assert_complete()
-        for session in feedd.daemon.desk.sessions.values():
-            assert not session.gate.halted
-            assert sum(session.gate.halts.values()) == 0
-            trades = session.lanes[f"{session.symbol.lower()}@trade"].sequence
+        for symbol_state in feedd.daemon.state.symbols.values():
+            assert not symbol_state.gate.halted
+            assert sum(symbol_state.gate.halts.values()) == 0
+            trades = symbol_state.streams[f"{symbol_state.symbol.lower()}@trade"].sequence
             assert (trades.gaps, trades.duplicates, trades.resets) == (0, 0, 0)
             assert trades.copies > 0
-            others = sum(session.counts.disconnects.values()) - session.counts.disconnects[reason]
+            others = sum(symbol_state.counts.disconnects.values()) - symbol_state.counts.disconnects[reason]
             assert others == 0
 
 
@@ -112,13 +114,13 @@ async def test_quiet_market_is_no_frozen_connection() -> None:
         running(settings_for(exchange, FEEDD_SYMBOLS=SYMBOLS[0])) as feedd,
     ):
         await feedd.until_open()
-        session = feedd.session(SYMBOLS[0])
+        symbol_state = feedd.symbol_state(SYMBOLS[0])
         exchange.set_fault("mute", symbol=SYMBOLS[0], seconds=0.8)
-        await feedd.until(lambda _: session.open_connections == 2)
+        await feedd.until(lambda _: symbol_state.open_connections == 2)
         # Both deliver again, so neither was frozen: the elder goes, since its life is shorter.
-        await feedd.until(lambda _: session.counts.disconnects[DisconnectReason.ROTATION] == 1)
-        assert session.counts.disconnects[DisconnectReason.STALLED] == 0
-        assert sum(session.gate.halts.values()) == 0
+        await feedd.until(lambda _: symbol_state.counts.disconnects[DisconnectReason.ROTATION] == 1)
+        assert symbol_state.counts.disconnects[DisconnectReason.STALLED] == 0
+        assert sum(symbol_state.gate.halts.values()) == 0
 
 
 async def test_second_connection_in_a_silent_market_is_not_tried_again_and_again() -> None:
@@ -128,13 +130,13 @@ async def test_second_connection_in_a_silent_market_is_not_tried_again_and_again
         running(settings_for(exchange, FEEDD_SYMBOLS=SYMBOLS[0])) as feedd,
     ):
         await feedd.until_open()
-        session = feedd.session(SYMBOLS[0])
+        symbol_state = feedd.symbol_state(SYMBOLS[0])
         for _ in range(3):
             exchange.set_fault("mute", symbol=SYMBOLS[0], seconds=0.8)
-            await feedd.until(lambda _: session.freshness.age(time.monotonic()) > 0.7)
-            await feedd.until(lambda _: session.freshness.age(time.monotonic()) < 0.3)
-            await feedd.until(lambda _: session.open_connections == 1)
-        assert session.counts.connects == 2
+            await feedd.until(lambda _: symbol_state.staleness.age(time.monotonic()) > 0.7)
+            await feedd.until(lambda _: symbol_state.staleness.age(time.monotonic()) < 0.3)
+            await feedd.until(lambda _: symbol_state.open_connections == 1)
+        assert symbol_state.counts.connects == 2
 
 
 async def test_redundancy_follows_the_settings_while_running(tmp_path: Path) -> None:
@@ -146,10 +148,10 @@ async def test_redundancy_follows_the_settings_while_running(tmp_path: Path) -> 
             for redundancy in (2, 1, 2):
                 env_file.set(FEEDD_REDUNDANCY=str(redundancy))
                 await feedd.until(partial(_has_connections, exchange, redundancy))
-            for session in feedd.daemon.desk.sessions.values():
-                assert sum(session.gate.halts.values()) == 0
-                assert session.counts.disconnects[DisconnectReason.ROTATION] == 1
+            for symbol_state in feedd.daemon.state.symbols.values():
+                assert sum(symbol_state.gate.halts.values()) == 0
+                assert symbol_state.counts.disconnects[DisconnectReason.ROTATION] == 1
 
 
 def _has_connections(exchange: Exchange, count: int, feedd: Running) -> bool:
-    return all(exchange.open_connections(symbol) == count for symbol in feedd.daemon.desk.sessions)
+    return all(exchange.open_connections(symbol) == count for symbol in feedd.daemon.state.symbols)

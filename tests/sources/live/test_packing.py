@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 
-from feedd.core.symbol_state import Lane
+from feedd.core.symbol_state import StreamState
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import InvalidReason, Reason
 from tests.running import Running, running, settings_for
@@ -19,9 +20,9 @@ PACKED = {"FEEDD_SYMBOLS": ",".join(SYMBOLS), "FEEDD_SYMBOLS_PER_CONNECTION": "5
 
 def _assert_others_are_untouched(feedd: Running) -> None:
     for symbol in OTHERS:
-        assert not feedd.session(symbol).gate.halted
-        assert sum(feedd.session(symbol).gate.halts.values()) == 0
-        assert feedd.session(symbol).counts.connects == 1
+        assert not feedd.symbol_state(symbol).gate.halted
+        assert sum(feedd.symbol_state(symbol).gate.halts.values()) == 0
+        assert feedd.symbol_state(symbol).counts.connects == 1
 
 
 async def test_connections_are_shared() -> None:
@@ -29,8 +30,11 @@ async def test_connections_are_shared() -> None:
         await feedd.until_open()
         assert exchange.seen.connects == 2
         for symbol in SYMBOLS:
-            lanes = feedd.session(symbol).lanes
-            await feedd.until(lambda _, lanes=lanes: all(lane.messages for lane in lanes.values()))  # type: ignore[misc]  # lambda
+            await feedd.until(partial(_has_heard_all, symbol))
+
+
+def _has_heard_all(symbol: str, feedd: Running) -> bool:
+    return all(stream.messages for stream in feedd.symbol_state(symbol).streams.values())
 
 
 @pytest.mark.parametrize(
@@ -49,7 +53,7 @@ async def test_trouble_of_one_symbol_halts_it_alone(
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange, **settings)) as feedd:
         await feedd.until_open()
         exchange.set_fault(fault, symbol=HIT, seconds=1.5, **arguments)
-        await feedd.until(lambda feedd: reason in feedd.session(HIT).gate.active)
+        await feedd.until(lambda feedd: reason in feedd.symbol_state(HIT).gate.active)
         _assert_others_are_untouched(feedd)
         await feedd.until_open(HIT)
         _assert_others_are_untouched(feedd)
@@ -59,8 +63,10 @@ async def test_frame_that_names_no_stream_counts_against_all_that_share_the_conn
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange, **PACKED)) as feedd:
         await feedd.until_open()
         exchange.set_fault("garbage", symbol=HIT, mode="binary", count=1)
-        await feedd.until(lambda _: feedd.session(HIT).counts.invalid[InvalidReason.BINARY] == 1)
-        hit = [symbol for symbol in SYMBOLS if feedd.session(symbol).counts.invalid[InvalidReason.BINARY]]
+        await feedd.until(lambda _: feedd.symbol_state(HIT).counts.invalid[InvalidReason.BINARY] == 1)
+        hit = [
+            symbol for symbol in SYMBOLS if feedd.symbol_state(symbol).counts.invalid[InvalidReason.BINARY]
+        ]
         assert hit == list(SYMBOLS[:5])
         _assert_others_are_untouched(feedd)
 
@@ -68,12 +74,12 @@ async def test_frame_that_names_no_stream_counts_against_all_that_share_the_conn
 async def test_bug_with_one_symbol_halts_it_alone() -> None:
     broken = True
 
-    def deliver(lane: Lane, raw: bytes) -> None:
-        if broken and lane.symbol == HIT:
+    def deliver(stream_state: StreamState, raw: bytes) -> None:
+        if broken and stream_state.symbol == HIT:
             raise ZeroDivisionError("a bug in an output")
 
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange, **PACKED), deliver) as feedd:
-        await feedd.until(lambda feedd: Reason.INTERNAL in feedd.session(HIT).gate.active)
+        await feedd.until(lambda feedd: Reason.INTERNAL in feedd.symbol_state(HIT).gate.active)
         await feedd.until_open(*OTHERS)
         broken = False
         await feedd.until_open(HIT)
@@ -94,8 +100,8 @@ async def test_symbol_that_goes_takes_only_its_own_connection_along() -> None:
     async with Exchange(market) as exchange, running(settings_for(exchange, **PACKED)) as feedd:
         await feedd.until_open()
         fewer = settings_for(exchange, **PACKED | {"FEEDD_SYMBOLS": ",".join(OTHERS)})
-        assert feedd.daemon._feeds is not None
-        await feedd.daemon._feeds.follow(fewer)
+        assert feedd.daemon._supervisor is not None
+        await feedd.daemon._supervisor.apply_settings(fewer)
         await feedd.until_open()
-        assert {feedd.session(symbol).counts.connects for symbol in SYMBOLS[1:5]} == {2}
-        assert {feedd.session(symbol).counts.connects for symbol in SYMBOLS[5:]} == {1}
+        assert {feedd.symbol_state(symbol).counts.connects for symbol in SYMBOLS[1:5]} == {2}
+        assert {feedd.symbol_state(symbol).counts.connects for symbol in SYMBOLS[5:]} == {1}

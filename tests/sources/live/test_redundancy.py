@@ -53,18 +53,22 @@ async def test_killed_exchange_costs_no_trade_and_halts_nothing_while_another_de
         }
         async with running(resolve(None, {}, arguments).settings, consumer) as feedd:
             await feedd.until_open()
-            sessions = feedd.daemon.desk.sessions.values()
-            await feedd.until(lambda _: all(session.open_connections == 2 for session in sessions))
+            symbol_states = feedd.daemon.state.symbols.values()
+            await feedd.until(
+                lambda _: all(symbol_state.open_connections == 2 for symbol_state in symbol_states)
+            )
             await feedd.until(lambda _: all(len(consumer.trades[name]) > 200 for name in SYMBOLS))
 
             doomed.send_signal(signal.SIGKILL)
-            await feedd.until(lambda _: all(session.open_connections == 1 for session in sessions))
+            await feedd.until(
+                lambda _: all(symbol_state.open_connections == 1 for symbol_state in symbol_states)
+            )
             enough = {symbol: len(ids) + 200 for symbol, ids in consumer.trades.items()}
             await feedd.until(lambda _: all(len(consumer.trades[name]) > enough[name] for name in SYMBOLS))
 
             consumer.assert_complete()
-            for session in sessions:
-                assert sum(session.gate.halts.values()) == 0
-                assert session.counts.disconnects[DisconnectReason.RESET] == 1
-                trades = session.lanes[f"{session.symbol.lower()}@trade"].sequence
+            for symbol_state in symbol_states:
+                assert sum(symbol_state.gate.halts.values()) == 0
+                assert symbol_state.counts.disconnects[DisconnectReason.RESET] == 1
+                trades = symbol_state.streams[f"{symbol_state.symbol.lower()}@trade"].sequence
                 assert (trades.gaps, trades.duplicates, trades.resets) == (0, 0, 0)

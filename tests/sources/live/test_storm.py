@@ -36,7 +36,7 @@ async def test_accept_then_close_of_50_symbols_stays_within_the_budget(seconds: 
 
 
 def _has_an_open_gate(feedd: Running) -> bool:
-    return any(not session.gate.halted for session in feedd.daemon.desk.sessions.values())
+    return any(not symbol_state.gate.halted for symbol_state in feedd.daemon.state.symbols.values())
 
 
 async def test_outage_leaves_the_budget_for_everyones_return() -> None:
@@ -46,14 +46,14 @@ async def test_outage_leaves_the_budget_for_everyones_return() -> None:
         await feedd.until_open()
         exchange.set_fault("refuse", seconds=5.0)
         exchange.set_fault("reset")
-        await feedd.until(lambda feedd: feedd.daemon.desk.connect_budget.outage_since is not None)
+        await feedd.until(lambda feedd: feedd.daemon.state.connect_budget.outage_since is not None)
         await feedd.until_open(timeout=15.0)
         attempts = sum(
-            session.counts.connects + sum(session.counts.connect_failures.values())
-            for session in feedd.daemon.desk.sessions.values()
+            symbol_state.counts.connects + sum(symbol_state.counts.connect_failures.values())
+            for symbol_state in feedd.daemon.state.symbols.values()
         )
         assert attempts < 2 * len(SYMBOLS) + 20
-        assert feedd.daemon.desk.connect_budget.outage_since is None
+        assert feedd.daemon.state.connect_budget.outage_since is None
 
 
 async def test_few_feeds_are_back_together_once_the_exchange_is() -> None:
@@ -66,7 +66,7 @@ async def test_few_feeds_are_back_together_once_the_exchange_is() -> None:
         await feedd.until_open()
         exchange.set_fault("refuse", seconds=3.0)
         exchange.set_fault("reset")
-        await feedd.until(lambda feedd: feedd.daemon.desk.connect_budget.outage_since is not None)
+        await feedd.until(lambda feedd: feedd.daemon.state.connect_budget.outage_since is not None)
         await feedd.until(lambda feedd: bool(_reconnected(feedd)), timeout=10.0)
         began = time.monotonic()
         await feedd.until(lambda feedd: len(_reconnected(feedd)) == len(few))
@@ -82,7 +82,7 @@ async def test_feed_that_fails_alone_is_no_outage() -> None:
             exchange.set_fault("refuse", symbol=symbol, seconds=0.6)
             exchange.set_fault("reset", symbol=symbol)
             await feedd.until_open(symbol)
-            assert feedd.daemon.desk.connect_budget.outage_since is None
+            assert feedd.daemon.state.connect_budget.outage_since is None
 
 
 async def test_symbols_that_somebody_listens_to_come_back_first() -> None:
@@ -100,5 +100,5 @@ async def test_symbols_that_somebody_listens_to_come_back_first() -> None:
 
 
 def _reconnected(feedd: Running) -> set[str]:
-    sessions = feedd.daemon.desk.sessions
-    return {symbol for symbol, session in sessions.items() if session.counts.connects == 2}
+    symbol_states = feedd.daemon.state.symbols
+    return {symbol for symbol, symbol_state in symbol_states.items() if symbol_state.counts.connects == 2}

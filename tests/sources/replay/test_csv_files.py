@@ -20,7 +20,7 @@ import feedd
 from feedd.errors import FeeddError
 from feedd.model import InvalidReason
 from feedd.sources.replay import csv_files
-from feedd.sources.replay.csv_files import BadRow, Recording, Row, UnusableFile, find_file
+from feedd.sources.replay.csv_files import BadRow, CsvRecording, Row, UnusableFile, find_file
 from feedd.venues.binance.spot.decode import Decoder, Drifted
 
 SYMBOL = "SPY"
@@ -73,8 +73,8 @@ def write(folder: Path, *lines: str, name: str = "SPY.csv") -> Path:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Recording]:
-    recording = Recording(path, SYMBOL)
+def opened(path: Path) -> Iterator[CsvRecording]:
+    recording = CsvRecording(path, SYMBOL)
     try:
         yield recording
     finally:
@@ -106,7 +106,7 @@ def message(row: Row) -> Any:
 
 def refusal(path: Path) -> str:
     with pytest.raises(UnusableFile) as refused:
-        Recording(path, SYMBOL)
+        CsvRecording(path, SYMBOL)
     return str(refused.value)
 
 

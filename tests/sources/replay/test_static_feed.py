@@ -19,12 +19,12 @@ import feedd
 from feedd.config.settings import ResumePolicy
 from feedd.core.gate import GateChange
 from feedd.core.latency import VenueClock
-from feedd.core.symbol_state import Lane, Limits, Session
+from feedd.core.symbol_state import StreamState, SymbolLimits, SymbolState
 from feedd.model import InvalidReason, Reason
 from feedd.sources.replay import static_feed as static
-from feedd.sources.replay.csv_files import Recording
+from feedd.sources.replay.csv_files import CsvRecording
 from feedd.sources.replay.static_feed import StaticFeed
-from feedd.sources.symbol_pipeline import Deliver, Intake
+from feedd.sources.symbol_pipeline import Deliver, SymbolPipeline
 from feedd.venues.binance.spot.streams import Stream
 
 SAMPLES = Path(feedd.__file__).parent / "samples"
@@ -43,10 +43,12 @@ class Stage:
 
     def __init__(self, deliver: Deliver | None = None) -> None:
         self.now = BEGAN_AT
-        limits = Limits(STALE_AFTER, 1.0, RESUME_AFTER, ResumePolicy.AUTO)
+        limits = SymbolLimits(STALE_AFTER, 1.0, RESUME_AFTER, ResumePolicy.AUTO)
         clock = VenueClock(self.now, wall=1_795_000_000.0)
-        self.session = Session("SPY", NO_STREAMS, limits, clock, self.now)
-        self.intake = Intake(self.session, deliver or self._deliver, self._announce, self.monotonic)
+        self.symbol_state = SymbolState("SPY", NO_STREAMS, limits, clock, self.now)
+        self.pipeline = SymbolPipeline(
+            self.symbol_state, deliver or self._deliver, self._announce, self.monotonic
+        )
         self.played: list[tuple[float, Any]] = []
         """Each message, and how long after the start it came."""
         self.changes: list[GateChange] = []
@@ -55,7 +57,7 @@ class Stage:
 
     def feed(self, path: Path | None, minutes: float = 15.0, speed: float = 1.0, **more: Any) -> StaticFeed:
         return StaticFeed(
-            self.intake, path, minutes, speed, monotonic=self.monotonic, sleep=self.sleep, **more
+            self.pipeline, path, minutes, speed, monotonic=self.monotonic, sleep=self.sleep, **more
         )
 
     async def play(
@@ -65,7 +67,7 @@ class Stage:
         try:
             await feed.run()
         finally:
-            self.intake.stop()
+            self.pipeline.stop()
         return feed
 
     def monotonic(self) -> float:
@@ -75,12 +77,12 @@ class Stage:
         self.sleeps.append(seconds)
         self.at_sleep()
         until = self.now + seconds
-        deadline = self.session.deadline
+        deadline = self.symbol_state.deadline
         while deadline is not None and deadline <= until:
             self.now = deadline
-            self.session.tick(self.now)
-            self.intake.tell()
-            deadline = self.session.deadline
+            self.symbol_state.tick(self.now)
+            self.pipeline.emit_changes()
+            deadline = self.symbol_state.deadline
         self.now = until
         await asyncio.sleep(0.0)
 
@@ -90,12 +92,12 @@ class Stage:
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
-        return self.session.gate.reasons
+        return self.symbol_state.gate.reasons
 
-    def _deliver(self, lane: Lane, raw: bytes) -> None:
+    def _deliver(self, stream_state: StreamState, raw: bytes) -> None:
         self.played.append((self.now - BEGAN_AT, orjson.loads(raw)))
 
-    def _announce(self, session: Session, change: GateChange) -> None:
+    def _announce(self, symbol_state: SymbolState, change: GateChange) -> None:
         self.changes.append(change)
 
 
@@ -181,10 +183,10 @@ async def test_sleep_that_ends_early_is_slept_on(tmp_path: Path) -> None:
         await stage.sleep(seconds if seconds < 0.01 else seconds / 2)
 
     feed = StaticFeed(
-        stage.intake, write(tmp_path, trades(0, 1)), 15.0, 1.0, monotonic=stage.monotonic, sleep=nap
+        stage.pipeline, write(tmp_path, trades(0, 1)), 15.0, 1.0, monotonic=stage.monotonic, sleep=nap
     )
     await feed.run()
-    stage.intake.stop()
+    stage.pipeline.stop()
     assert stage.times == pytest.approx([0.0, 1.0])
 
 
@@ -197,7 +199,7 @@ async def test_other_work_has_its_turn_while_rows_come_thick(tmp_path: Path, lin
     most = [0]
 
     def turn() -> None:
-        rows = len(stage.played) + sum(stage.session.counts.invalid.values())
+        rows = len(stage.played) + sum(stage.symbol_state.counts.invalid.values())
         most[0] = max(most[0], rows - turns[0])
         turns[0] = rows
 
@@ -208,7 +210,7 @@ async def test_other_work_has_its_turn_while_rows_come_thick(tmp_path: Path, lin
 
 
 async def test_slow_outputs_do_not_keep_the_loop_from_other_work(tmp_path: Path) -> None:
-    def deliver(lane: Lane, raw: bytes) -> None:
+    def deliver(stream_state: StreamState, raw: bytes) -> None:
         stage.now += 2 * static.TURN_SECONDS
 
     stage = Stage(deliver)
@@ -218,13 +220,13 @@ async def test_slow_outputs_do_not_keep_the_loop_from_other_work(tmp_path: Path)
 
 async def test_reading_happens_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     threads = set()
-    read = Recording.read
+    read = CsvRecording.read
 
-    def noted(recording: Recording, count: int) -> Any:
+    def noted(recording: CsvRecording, count: int) -> Any:
         threads.add(threading.get_ident())
         return read(recording, count)
 
-    monkeypatch.setattr(Recording, "read", noted)
+    monkeypatch.setattr(CsvRecording, "read", noted)
     await Stage().play(write(tmp_path, trades(*[0.0] * 600)), speed=0.0)
     assert threads
     assert threading.get_ident() not in threads
@@ -232,11 +234,13 @@ async def test_reading_happens_in_a_thread(tmp_path: Path, monkeypatch: pytest.M
 
 async def test_sample_plays_in_real_time_too() -> None:
     played = []
-    limits = Limits(STALE_AFTER, 1.0, RESUME_AFTER, ResumePolicy.AUTO)
-    session = Session("QQQ", NO_STREAMS, limits, VenueClock(0.0, 0.0), time.monotonic())
-    intake = Intake(session, lambda lane, raw: played.append(time.monotonic()), lambda *_: None)
-    await StaticFeed(intake, SAMPLES, minutes=15.0, speed=6_000.0).run()
-    intake.stop()
+    limits = SymbolLimits(STALE_AFTER, 1.0, RESUME_AFTER, ResumePolicy.AUTO)
+    symbol_state = SymbolState("QQQ", NO_STREAMS, limits, VenueClock(0.0, 0.0), time.monotonic())
+    pipeline = SymbolPipeline(
+        symbol_state, lambda stream_state, raw: played.append(time.monotonic()), lambda *_: None
+    )
+    await StaticFeed(pipeline, SAMPLES, minutes=15.0, speed=6_000.0).run()
+    pipeline.stop()
     assert len(played) == 15
     assert played[-1] - played[0] >= 14 * 0.01 - 0.002
 
@@ -322,7 +326,7 @@ async def test_gate_opens_with_the_first_bar_and_no_wait_between_bars_closes_it(
     opened, ended = stage.changes[-2:]
     assert (opened.at - BEGAN_AT, opened.reasons) == (0.0, ())
     assert (ended.at - BEGAN_AT, ended.reasons) == (420.0, (Reason.STALE,))
-    assert stage.session.gate.halts[Reason.STALE] == 1
+    assert stage.symbol_state.gate.halts[Reason.STALE] == 1
 
 
 async def test_row_that_does_not_come_when_it_is_due_makes_the_symbol_stale(tmp_path: Path) -> None:
@@ -337,10 +341,10 @@ async def test_row_that_does_not_come_when_it_is_due_makes_the_symbol_stale(tmp_
             await stage.sleep(seconds)
 
     feed = StaticFeed(
-        stage.intake, write(tmp_path, bars(0, 1, 2)), 15.0, 1.0, monotonic=stage.monotonic, sleep=sleep
+        stage.pipeline, write(tmp_path, bars(0, 1, 2)), 15.0, 1.0, monotonic=stage.monotonic, sleep=sleep
     )
     await feed.run()
-    stage.intake.stop()
+    stage.pipeline.stop()
     assert stuck.is_set()
     halts = [change.at - BEGAN_AT for change in stage.changes if Reason.STALE in change.added]
     assert halts == [120.0 + STALE_AFTER]
@@ -350,8 +354,8 @@ async def test_row_that_does_not_come_when_it_is_due_makes_the_symbol_stale(tmp_
 async def test_session_is_told_again_when_rows_come_thick(tmp_path: Path) -> None:
     expected: list[float] = []
     stage = Stage()
-    tell = stage.intake.expect_next
-    stage.intake.expect_next = lambda seconds: (expected.append(seconds), tell(seconds))[1]  # type: ignore[method-assign,func-returns-value]  # listened to, not replaced
+    tell = stage.pipeline.expect_next
+    stage.pipeline.expect_next = lambda seconds: (expected.append(seconds), tell(seconds))[1]  # type: ignore[method-assign,func-returns-value]  # listened to, not replaced
     await stage.play(write(tmp_path, trades(0, 0, 60, 60, 60, 120, 180, 180.5)))
     assert expected == [60.0, 0.0, 60.0, 0.5]
 
@@ -359,8 +363,8 @@ async def test_session_is_told_again_when_rows_come_thick(tmp_path: Path) -> Non
 async def test_age_of_recorded_data_is_no_latency(tmp_path: Path) -> None:
     stage = Stage()
     await stage.play(write(tmp_path, bars(0, 1, 2)))
-    assert not any(stage.session.exchange_latency.counts)
-    assert not any(stage.session.total_latency.counts)
+    assert not any(stage.symbol_state.exchange_latency.counts)
+    assert not any(stage.symbol_state.total_latency.counts)
     assert Reason.LATENCY not in {reason for change in stage.changes for reason in change.added}
 
 
@@ -373,8 +377,8 @@ async def test_bad_rows_are_counted_named_and_passed_over(
     path = write(tmp_path, lines)
     stage = Stage()
     await stage.play(path)
-    assert stage.session.counts.invalid[InvalidReason.MISSING_FIELD] == 1
-    assert stage.session.counts.invalid[InvalidReason.WRONG_TYPE] == 1
+    assert stage.symbol_state.counts.invalid[InvalidReason.MISSING_FIELD] == 1
+    assert stage.symbol_state.counts.invalid[InvalidReason.WRONG_TYPE] == 1
     assert stage.times == [60.0 * minute for minute in range(12) if minute not in (4, 8)]
     first, second, ended = details(caplog, logging.WARNING)
     assert f"{path}:6: expected 6 fields, found 1" in first
@@ -397,7 +401,7 @@ async def test_gate_opens_again_when_another_file_is_played(tmp_path: Path) -> N
     await stage.play(write(tmp_path, trades(*range(10))))
     opened = [change.reasons for change in stage.changes[-3:]]
     assert () in opened
-    assert set(stage.session.lanes) == {"spy@kline_1m", "spy@trade"}
+    assert set(stage.symbol_state.streams) == {"spy@kline_1m", "spy@trade"}
 
 
 # Trouble
@@ -406,7 +410,7 @@ async def test_gate_opens_again_when_another_file_is_played(tmp_path: Path) -> N
 async def test_bug_halts_the_symbol_and_the_rest_is_played_after_a_while(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def deliver(lane: Lane, raw: bytes) -> None:
+    def deliver(stream_state: StreamState, raw: bytes) -> None:
         data = orjson.loads(raw)["data"]
         if data["t"] in (2, 3):
             raise ZeroDivisionError("a bug in an output")
@@ -435,14 +439,14 @@ async def test_stopping_while_waiting_closes_the_file(tmp_path: Path) -> None:
         await asyncio.Event().wait()
 
     feed = StaticFeed(
-        stage.intake, write(tmp_path, bars(0, 1)), 15.0, 1.0, monotonic=stage.monotonic, sleep=sleep
+        stage.pipeline, write(tmp_path, bars(0, 1)), 15.0, 1.0, monotonic=stage.monotonic, sleep=sleep
     )
     task = asyncio.create_task(feed.run())
     await waiting.wait()
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-    stage.intake.stop()
+    stage.pipeline.stop()
     assert task.cancelled()
     assert len(stage.played) == 1
 
@@ -455,7 +459,7 @@ async def test_stopping_while_the_file_is_read_waits_for_the_read_and_closes_it(
     reading, go_on = asyncio.Event(), threading.Event()
     closed: list[Path] = []
 
-    class Slow(Recording):
+    class Slow(CsvRecording):
         def __init__(self, path: Path, symbol: str) -> None:
             super().__init__(path, symbol)
             self._block("opening")
@@ -473,7 +477,7 @@ async def test_stopping_while_the_file_is_read_waits_for_the_read_and_closes_it(
                 loop.call_soon_threadsafe(reading.set)
                 assert go_on.wait(timeout=10.0)
 
-    monkeypatch.setattr(static, "Recording", Slow)
+    monkeypatch.setattr(static, "CsvRecording", Slow)
     stage = Stage()
     task = asyncio.create_task(stage.feed(write(tmp_path, bars(0, 1))).run())
     await reading.wait()
@@ -482,6 +486,6 @@ async def test_stopping_while_the_file_is_read_waits_for_the_read_and_closes_it(
     assert not task.done()
     go_on.set()
     await asyncio.wait([task])
-    stage.intake.stop()
+    stage.pipeline.stop()
     assert task.cancelled()
     assert closed == [tmp_path / "SPY.csv"]

@@ -20,14 +20,14 @@ from aiohttp import web
 from feedd.config.settings import ResumePolicy
 from feedd.core import backfill_queue as rules
 from feedd.core.budgets import ConnectBudget
-from feedd.core.gaps import Missing
+from feedd.core.gaps import GapLedger
 from feedd.core.latency import VenueClock
-from feedd.core.symbol_state import Lane, Limits, Session
+from feedd.core.symbol_state import StreamState, SymbolLimits, SymbolState
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Reason
 from feedd.sources.rest import backfill
 from feedd.sources.rest.backfill import Backfill
-from feedd.sources.symbol_pipeline import Intake
+from feedd.sources.symbol_pipeline import SymbolPipeline
 from feedd.venues.binance.spot.payloads import Frame, Payload
 from feedd.venues.binance.spot.streams import parse_stream
 from tests.running import SYMBOLS, EnvFile, Running, running, running_on, settings_for
@@ -55,17 +55,17 @@ class Consumer:
     backfilled: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     raw: list[bytes] = field(default_factory=list)
 
-    def take(self, lane: Lane, raw: bytes) -> None:
-        if lane.symbol == HIT and lane.stream.name in IDS:
+    def take(self, stream_state: StreamState, raw: bytes) -> None:
+        if stream_state.symbol == HIT and stream_state.stream.name in IDS:
             message = orjson.loads(raw)
             assert "backfill" not in message
-            self.live[lane.stream.name].append(message["data"][IDS[lane.stream.name]])
+            self.live[stream_state.stream.name].append(message["data"][IDS[stream_state.stream.name]])
 
-    def take_backfill(self, lane: Lane, raw: bytes) -> None:
+    def accept_backfill(self, stream_state: StreamState, raw: bytes) -> None:
         message = orjson.loads(raw)
         assert message["backfill"] is True
-        assert message["stream"] == lane.wire_name
-        self.backfilled[lane.stream.name].append(message["data"][IDS[lane.stream.name]])
+        assert message["stream"] == stream_state.wire_name
+        self.backfilled[stream_state.stream.name].append(message["data"][IDS[stream_state.stream.name]])
         self.raw.append(raw)
 
     def assert_complete(self, stream: str) -> None:
@@ -78,17 +78,17 @@ async def backfilling(exchange: Exchange, **more: str) -> AsyncIterator[tuple[Ru
     """Run a daemon that fetches what is missing, until all gates are open."""
     consumer = Consumer()
     settings = settings_for(exchange, FEEDD_BACKFILL="1", FEEDD_STREAMS=STREAMS, **more)
-    async with running(settings, consumer.take, consumer.take_backfill) as feedd:
+    async with running(settings, consumer.take, consumer.accept_backfill) as feedd:
         await feedd.until_counting()
         yield feedd, consumer
 
 
-def lane_of(feedd: Running, stream: str = "trade", symbol: str = HIT) -> Lane:
-    return feedd.session(symbol).lanes[f"{symbol.lower()}@{stream}"]
+def stream_state_of(feedd: Running, stream: str = "trade", symbol: str = HIT) -> StreamState:
+    return feedd.symbol_state(symbol).streams[f"{symbol.lower()}@{stream}"]
 
 
-def missing_in(feedd: Running, stream: str = "trade") -> Missing:
-    return lane_of(feedd, stream).sequence.missing
+def missing_in(feedd: Running, stream: str = "trade") -> GapLedger:
+    return stream_state_of(feedd, stream).sequence.missing
 
 
 def lost(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
@@ -102,9 +102,13 @@ async def test_gap_is_fetched_handed_on_once_marked_and_counted_apart(stream: st
     async with Exchange(EXCHANGE) as exchange, backfilling(exchange) as (feedd, consumer):
         exchange.set_fault("gap", symbol=HIT, stream=stream, count=7)
         await feedd.until(lambda _: missing_in(feedd, stream).backfilled == 7)
-        lane = lane_of(feedd, stream)
-        assert (lane.sequence.gaps, lane.sequence.missed, lane.sequence.duplicates) == (1, 0, 0)
-        assert lane.messages == len(consumer.live[stream])
+        stream_state = stream_state_of(feedd, stream)
+        assert (
+            stream_state.sequence.gaps,
+            stream_state.sequence.missed,
+            stream_state.sequence.duplicates,
+        ) == (1, 0, 0)
+        assert stream_state.messages == len(consumer.live[stream])
         assert len(consumer.backfilled[stream]) == 7
         consumer.assert_complete(stream)
         assert exchange.seen.requests[ENDPOINTS[stream]] == 1
@@ -115,19 +119,19 @@ async def test_gap_is_fetched_handed_on_once_marked_and_counted_apart(stream: st
         _, status = await feedd.get_json("/status")
         shown = status["symbols"][HIT]["streams"][stream]
         assert (shown["missed"], shown["backfilled"], shown["pending"]) == (0, 7, 0)
-        assert sum(feedd.session(HIT).gate.halts.values()) == 0
+        assert sum(feedd.symbol_state(HIT).gate.halts.values()) == 0
 
 
 async def test_trades_of_an_outage_are_recovered_after_reconnecting() -> None:
     async with Exchange(EXCHANGE) as exchange, backfilling(exchange) as (feedd, consumer):
         exchange.set_fault("refuse", symbol=HIT, seconds=3.0)
         exchange.set_fault("reset", symbol=HIT)
-        await feedd.until(lambda _: feedd.session(HIT).gate.halts[Reason.DISCONNECTED] == 1)
+        await feedd.until(lambda _: feedd.symbol_state(HIT).gate.halts[Reason.DISCONNECTED] == 1)
         await feedd.until_open(HIT)
         for stream in IDS:
             await feedd.until(partial(_has_all, stream))
             assert missing_in(feedd, stream).backfilled > 100
-            assert lane_of(feedd, stream).sequence.missed == 0
+            assert stream_state_of(feedd, stream).sequence.missed == 0
             consumer.assert_complete(stream)
 
 
@@ -152,11 +156,11 @@ async def test_what_the_exchange_does_not_answer_is_lost_after_the_tries_and_liv
     async with Exchange(EXCHANGE) as exchange, backfilling(exchange) as (feedd, consumer):
         exchange.set_fault("rest_http", status=status, retry_after=retry_after)
         exchange.set_fault("gap", symbol=HIT, stream="trade", count=5)
-        trades = lane_of(feedd)
+        trades = stream_state_of(feedd)
         await feedd.until(lambda _: len(trades.sequence.missing.pending) == 1)
         before = trades.messages
         assert trades.sequence.missed == 0
-        budget = feedd.daemon.desk.connect_budget
+        budget = feedd.daemon.state.connect_budget
         if retry_after:
             await feedd.until(lambda _: budget.remaining(time.monotonic()) == 0)
         await feedd.until(lambda _: trades.sequence.missed == 5)
@@ -164,7 +168,9 @@ async def test_what_the_exchange_does_not_answer_is_lost_after_the_tries_and_liv
         assert trades.messages > before
         assert consumer.backfilled == {}
         assert (trades.sequence.missing.backfilled, len(trades.sequence.missing.pending)) == (0, 0)
-        assert all(sum(session.gate.halts.values()) == 0 for session in feedd.daemon.desk.sessions.values())
+        assert all(
+            sum(symbol_state.gate.halts.values()) == 0 for symbol_state in feedd.daemon.state.symbols.values()
+        )
         await feedd.until(lambda _: bool(lost(caplog)))
         (told,) = lost(caplog)
         assert (told["symbol"], told["stream"], told["messages"]) == (HIT, "trade", 5)
@@ -180,14 +186,14 @@ async def test_exchange_that_answers_again_in_time_costs_nothing() -> None:
         await exchange.seen.wait_until(lambda: exchange.seen.requests["historicalTrades"] == 2, timeout=5.0)
         exchange.clear_faults()
         await feedd.until(lambda _: missing_in(feedd).backfilled == 5)
-        assert lane_of(feedd).sequence.missed == 0
+        assert stream_state_of(feedd).sequence.missed == 0
         consumer.assert_complete("trade")
 
 
 async def test_what_the_stream_brings_late_is_not_asked_for() -> None:
     async with Exchange(EXCHANGE) as exchange, backfilling(exchange) as (feedd, consumer):
         exchange.set_fault("reorder", symbol=HIT, stream="trade", count=5, every=3)
-        trades = lane_of(feedd)
+        trades = stream_state_of(feedd)
         await feedd.until(lambda _: trades.sequence.gaps == 5)
         enough = trades.messages + 30
         await feedd.until(lambda _: trades.messages > enough)
@@ -201,7 +207,7 @@ async def test_whoever_comes_first_is_handed_on_and_the_other_is_not(monkeypatch
     monkeypatch.setattr(rules, "SETTLE_SECONDS", 0.0)
     async with Exchange(EXCHANGE) as exchange, backfilling(exchange) as (feedd, consumer):
         exchange.set_fault("reorder", symbol=HIT, stream="trade", count=100, every=2)
-        trades = lane_of(feedd)
+        trades = stream_state_of(feedd)
         await feedd.until(lambda _: trades.sequence.gaps == 100)
         await feedd.until(lambda _: not trades.sequence.missing.pending)
         await feedd.until(lambda _: trades.sequence.duplicates == trades.sequence.missing.backfilled)
@@ -213,7 +219,7 @@ async def test_whoever_comes_first_is_handed_on_and_the_other_is_not(monkeypatch
 async def test_wiped_ids_are_a_reset_for_which_nothing_is_fetched() -> None:
     async with Exchange(EXCHANGE) as exchange, backfilling(exchange) as (feedd, consumer):
         exchange.set_fault("id_reset", symbol=HIT)
-        trades = lane_of(feedd)
+        trades = stream_state_of(feedd)
         await feedd.until(lambda _: trades.sequence.resets == 1)
         enough = trades.messages + 30
         await feedd.until(lambda _: trades.messages > enough)
@@ -225,7 +231,7 @@ async def test_wiped_ids_end_the_search_for_those_of_before(caplog: pytest.LogCa
     async with Exchange(EXCHANGE) as exchange, backfilling(exchange) as (feedd, consumer):
         exchange.set_fault("rest_http", status=500)
         exchange.set_fault("gap", symbol=HIT, stream="trade", count=5)
-        trades = lane_of(feedd)
+        trades = stream_state_of(feedd)
         await exchange.seen.wait_until(lambda: exchange.seen.requests["historicalTrades"] == 1, timeout=5.0)
         exchange.set_fault("id_reset", symbol=HIT)
         await feedd.until(lambda _: trades.sequence.resets == 1)
@@ -246,9 +252,9 @@ async def test_ten_thousand_come_within_the_weight_limit_while_live_data_goes_on
         exchange.set_fault("gap", symbol=HIT, stream="trade", count=10_000)
         await feedd.until(lambda _: missing_in(feedd).backfilled == 10_000, timeout=20.0)
         assert exchange.seen.requests["historicalTrades"] == 10
-        assert lane_of(feedd).sequence.missed == 0
+        assert stream_state_of(feedd).sequence.missed == 0
         consumer.assert_complete("trade")
-        assert sum(feedd.session(HIT).gate.halts.values()) == 0
+        assert sum(feedd.symbol_state(HIT).gate.halts.values()) == 0
 
 
 async def test_flips_and_another_address_act_while_running(tmp_path: Path) -> None:
@@ -268,13 +274,13 @@ async def test_flips_and_another_address_act_while_running(tmp_path: Path) -> No
             await feedd.until(lambda _: missing.backfilled == 4)
 
             env_file.set(FEEDD_REST_URL="http://127.0.0.1:9")
-            await feedd.until(lambda feedd: feedd.daemon.desk.settings.rest_url == "http://127.0.0.1:9")
+            await feedd.until(lambda feedd: feedd.daemon.state.settings.rest_url == "http://127.0.0.1:9")
             exchange.set_fault("gap", symbol=HIT, stream="trade", count=5)
             await feedd.until(lambda _: missing.pending.ids == 5)
             env_file.set(FEEDD_BACKFILL="0")
             await feedd.until(lambda _: not missing.is_fetched)
             assert (missing.lost, missing.backfilled, missing.pending.ids) == (8, 4, 0)
-            assert feedd.session(HIT).counts.connects == 1
+            assert feedd.symbol_state(HIT).counts.connects == 1
 
 
 async def test_removed_symbol_is_searched_for_no_more(
@@ -288,10 +294,10 @@ async def test_removed_symbol_is_searched_for_no_more(
             exchange.set_fault("rest_http", status=500)
             for symbol in SYMBOLS:
                 exchange.set_fault("gap", symbol=symbol, stream="trade", count=3)
-            missing = {symbol: lane_of(feedd, symbol=symbol).sequence.missing for symbol in SYMBOLS}
+            missing = {symbol: stream_state_of(feedd, symbol=symbol).sequence.missing for symbol in SYMBOLS}
             await feedd.until(lambda _: all(each.pending.ids == 3 for each in missing.values()))
             env_file.set(FEEDD_SYMBOLS=OTHER)
-            await feedd.until(lambda feedd: list(feedd.daemon.desk.sessions) == [OTHER])
+            await feedd.until(lambda feedd: list(feedd.daemon.state.symbols) == [OTHER])
             exchange.clear_faults()
             await feedd.until(lambda _: missing[OTHER].backfilled == 3)
             assert (missing[HIT].lost, missing[HIT].backfilled) == (3, 0)
@@ -314,7 +320,7 @@ async def test_bug_while_handing_on_halts_its_symbol_alone_and_is_healed(
 ) -> None:
     monkeypatch.setattr(backfill, "BUG_PAUSE_SECONDS", 0.2)
 
-    def broken(lane: Lane, raw: bytes) -> None:
+    def broken(stream_state: StreamState, raw: bytes) -> None:
         raise ZeroDivisionError("a bug in an output")
 
     settings = {"FEEDD_BACKFILL": "1"}
@@ -324,32 +330,32 @@ async def test_bug_while_handing_on_halts_its_symbol_alone_and_is_healed(
     ):
         await feedd.until_counting()
         exchange.set_fault("gap", symbol=HIT, stream="trade", count=5)
-        await feedd.until(lambda feedd: Reason.INTERNAL in feedd.session(HIT).gate.active)
+        await feedd.until(lambda feedd: Reason.INTERNAL in feedd.symbol_state(HIT).gate.active)
         await feedd.until_open(HIT)
         missing = missing_in(feedd)
         assert (missing.lost, missing.backfilled, missing.pending.ids) == (4, 1, 0)
-        assert sum(feedd.session(OTHER).gate.halts.values()) == 0
-        assert feedd.session(HIT).counts.connects == 1
+        assert sum(feedd.symbol_state(OTHER).gate.halts.values()) == 0
+        assert feedd.symbol_state(HIT).counts.connects == 1
 
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Desk:
+class DaemonState:
     """One session with a hole from 11 to 13 in its trades, a worker, and a REST side that says anything."""
 
     def __init__(self, http: aiohttp.ClientSession) -> None:
-        limits = Limits(stale_after=10.0, latency=1.0, resume_after=5.0, resume=ResumePolicy.AUTO)
+        limits = SymbolLimits(stale_after=10.0, latency=1.0, resume_after=5.0, resume=ResumePolicy.AUTO)
         clock = VenueClock(time.monotonic(), time.time())
         streams = [parse_stream("trade")]
-        self.session = Session("BTCUSDT", streams, limits, clock, time.monotonic())
-        self.lane = self.session.lanes["btcusdt@trade"]
-        self.missing = self.lane.sequence.missing
+        self.symbol_state = SymbolState("BTCUSDT", streams, limits, clock, time.monotonic())
+        self.stream_state = self.symbol_state.streams["btcusdt@trade"]
+        self.missing = self.stream_state.sequence.missing
         self.connects = ConnectBudget(240)
         self.backfill = Backfill(http, self.connects)
         self.handed_on: list[bytes] = []
-        self.intake = Intake(
-            self.session,
+        self.pipeline = SymbolPipeline(
+            self.symbol_state,
             lambda *_: None,
             lambda *_: None,
             note_missing=self.backfill.note,
@@ -365,8 +371,8 @@ class Desk:
 
     def take(self, number: int) -> None:
         message: Frame[Payload] = frame("trade", t=number, E=EVENT_TIME + number)
-        lane = self.intake.session.lanes[message.stream]
-        self.intake.take(lane, message.data, combined("trade", t=number), time.monotonic())
+        stream_state = self.pipeline.symbol_state.streams[message.stream]
+        self.pipeline.accept(stream_state, message.data, combined("trade", t=number), time.monotonic())
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(dict(request.query))
@@ -379,9 +385,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk() -> AsyncIterator[Desk]:
+async def state() -> AsyncIterator[DaemonState]:
     async with aiohttp.ClientSession() as http:
-        made = Desk(http)
+        made = DaemonState(http)
         app = web.Application()
         app.router.add_get("/api/v3/historicalTrades", made.answer)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -390,12 +396,12 @@ async def desk() -> AsyncIterator[Desk]:
         await site.start()
         task = asyncio.create_task(made.backfill.run())
         try:
-            made.backfill.follow(site.name, {"BTCUSDT": made.intake})
+            made.backfill.apply_settings(site.name, {"BTCUSDT": made.pipeline})
             yield made
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            made.intake.stop()
+            made.pipeline.stop()
             await runner.cleanup()
 
 
@@ -413,7 +419,7 @@ def says(body: bytes, status: int = 200, headers: dict[str, str] | None = None) 
 
 
 async def test_hole_is_asked_for_by_its_first_id_and_size() -> None:
-    async with desk() as made:
+    async with state() as made:
         made.answers = [old(11, 12, 13)]
         made.lose()
         await made.until(lambda: made.missing.backfilled == 3)
@@ -425,16 +431,32 @@ async def test_hole_is_asked_for_by_its_first_id_and_size() -> None:
 
 
 async def test_what_was_fetched_proves_nothing_about_now() -> None:
-    async with desk() as made:
+    async with state() as made:
         made.answers = [old(11, 12, 13)]
         made.lose()
-        session, gate = made.session, made.session.gate
-        before = session.freshness.last_at, gate.reasons, gate.since, made.lane.messages, made.lane.last_at
-        counts = [sum(each.counts) for each in (session.exchange_latency, session.processing_latency)]
+        symbol_state, gate = made.symbol_state, made.symbol_state.gate
+        before = (
+            symbol_state.staleness.last_at,
+            gate.reasons,
+            gate.since,
+            made.stream_state.messages,
+            made.stream_state.last_at,
+        )
+        counts = [
+            sum(each.counts) for each in (symbol_state.exchange_latency, symbol_state.processing_latency)
+        ]
         await made.until(lambda: len(made.handed_on) == 3)
-        after = session.freshness.last_at, gate.reasons, gate.since, made.lane.messages, made.lane.last_at
+        after = (
+            symbol_state.staleness.last_at,
+            gate.reasons,
+            gate.since,
+            made.stream_state.messages,
+            made.stream_state.last_at,
+        )
         assert after == before
-        assert [sum(each.counts) for each in (session.exchange_latency, session.processing_latency)] == counts
+        assert [
+            sum(each.counts) for each in (symbol_state.exchange_latency, symbol_state.processing_latency)
+        ] == counts
 
 
 @pytest.mark.parametrize(
@@ -452,22 +474,22 @@ async def test_what_was_fetched_proves_nothing_about_now() -> None:
 async def test_answer_that_is_of_no_use_is_lost_at_once_and_nothing_of_it_handed_on(
     answer: Answer, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with desk() as made:
+    async with state() as made:
         made.answers = [answer]
         made.lose()
-        reasons = made.session.gate.reasons
+        reasons = made.symbol_state.gate.reasons
         await made.until(lambda: made.missing.lost == 3)
         await made.until(lambda: bool(lost(caplog)))
         (told,) = lost(caplog)
         assert (told["first"], told["last"], told["messages"]) == (11, 13, 3)
         assert why in told["why"]
         assert (made.handed_on, len(made.asked)) == ([], 1)
-        assert made.session.gate.reasons == reasons
-        assert sum(made.session.counts.invalid.values()) == 0
+        assert made.symbol_state.gate.reasons == reasons
+        assert sum(made.symbol_state.counts.invalid.values()) == 0
 
 
 async def test_answer_that_ends_too_soon_is_asked_for_again_from_there() -> None:
-    async with desk() as made:
+    async with state() as made:
         made.answers = [says(b"[]"), old(11, 12), old(13)]
         made.lose()
         await made.until(lambda: made.missing.backfilled == 3)
@@ -476,7 +498,7 @@ async def test_answer_that_ends_too_soon_is_asked_for_again_from_there() -> None
 
 
 async def test_id_that_the_exchange_passes_over_does_not_exist(caplog: pytest.LogCaptureFixture) -> None:
-    async with desk() as made:
+    async with state() as made:
         made.answers = [old(11, 13, 14)]
         made.lose()
         await made.until(lambda: made.missing.lost == 1)
@@ -487,7 +509,7 @@ async def test_id_that_the_exchange_passes_over_does_not_exist(caplog: pytest.Lo
 
 
 async def test_message_that_came_while_it_was_asked_for_is_not_repeated() -> None:
-    async with desk() as made:
+    async with state() as made:
         answer = old(11, 12, 13)
 
         async def late(request: web.Request) -> web.StreamResponse:
@@ -498,15 +520,15 @@ async def test_message_that_came_while_it_was_asked_for_is_not_repeated() -> Non
         made.lose()
         await made.until(lambda: made.missing.backfilled == 2)
         assert [orjson.loads(raw)["data"]["t"] for raw in made.handed_on] == [11, 13]
-        assert (made.lane.messages, made.missing.lost) == (3, 0)
+        assert (made.stream_state.messages, made.missing.lost) == (3, 0)
 
 
 @pytest.mark.parametrize("answer", [old(11, 12, 13), says(b"no"), says(b"", status=500)])
 async def test_answer_that_comes_after_the_ids_began_anew_is_thrown_away(answer: Answer) -> None:
-    async with desk() as made:
+    async with state() as made:
 
         async def late(request: web.Request) -> web.StreamResponse:
-            made.lane.sequence.forget()
+            made.stream_state.sequence.forget()
             made.take(10)
             made.take(14)  # the same ids are missing again, but they are others
             return await answer(request)
@@ -524,7 +546,7 @@ async def test_answer_that_comes_after_the_ids_began_anew_is_thrown_away(answer:
 async def test_pause_that_the_exchange_asks_for_holds_everybody_back(
     status: int, headers: dict[str, str], pause: float
 ) -> None:
-    async with desk() as made:
+    async with state() as made:
         made.answers = [says(b"", status, headers)]
         made.lose()
         await made.until(lambda: made.connects.remaining(time.monotonic()) == 0)
@@ -533,7 +555,7 @@ async def test_pause_that_the_exchange_asks_for_holds_everybody_back(
 
 
 async def test_pause_that_was_asked_for_at_a_handshake_holds_back_as_well() -> None:
-    async with desk() as made:
+    async with state() as made:
         made.answers = [old(11, 12, 13)]
         made.connects.hold(0.5, time.monotonic())
         held_until = time.monotonic() + 0.5
@@ -546,7 +568,7 @@ async def test_address_that_is_nearly_at_its_limit_is_left_alone_for_a_minute(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(rules, "MINUTE", 0.6)
-    async with desk() as made:
+    async with state() as made:
         made.answers = [says(b"[]", 200, {"X-MBX-USED-WEIGHT-1M": str(rules.USED_MAX)}), old(11, 12, 13)]
         made.lose()
         await made.until(lambda: len(made.asked) == 1)

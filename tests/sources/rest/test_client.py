@@ -11,7 +11,7 @@ import pytest
 from feedd.core.budgets import ConnectBudget
 from feedd.errors import UnavailableError
 from feedd.exchange import Exchange, ExchangeSettings
-from feedd.sources.rest.client import VenueHttp
+from feedd.sources.rest.client import RestClient
 from feedd.sources.rest.pollers import VenueStatus, VenueTime
 from tests.running import SYMBOLS
 
@@ -26,10 +26,10 @@ class Hands:
 
 
 @asynccontextmanager
-async def venue() -> AsyncIterator[tuple[Exchange, VenueHttp, ConnectBudget, Hands]]:
+async def venue() -> AsyncIterator[tuple[Exchange, RestClient, ConnectBudget, Hands]]:
     budget, clock = ConnectBudget(240), Hands()
     async with Exchange(ExchangeSettings(symbols=SYMBOLS)) as exchange, aiohttp.ClientSession() as http:
-        yield exchange, VenueHttp(http, budget, clock), budget, clock
+        yield exchange, RestClient(http, budget, clock), budget, clock
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ async def test_pause_that_one_is_asked_for_holds_for_all_until_it_is_over(
         with pytest.raises(UnavailableError, match="has asked for a pause; 1 s of it are left"):
             await VenueStatus(http, exchange.rest_url).statuses(SYMBOLS)
         assert sum(exchange.seen.requests.values()) == before
-        assert budget.take(clock.now) > 0.0
+        assert budget.acquire(clock.now) > 0.0
 
         clock.now += 1.0
         assert await VenueStatus(http, exchange.rest_url).statuses(SYMBOLS) == dict.fromkeys(

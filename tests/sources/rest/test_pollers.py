@@ -16,14 +16,14 @@ from feedd.core.latency import ClockSample, VenueClock
 from feedd.errors import UnavailableError
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Reason
-from feedd.sources import rest
-from feedd.sources.rest.client import VenueHttp
-from feedd.sources.rest.pollers import SAMPLES, UNKNOWN, ClockKeeper, StatusKeeper, VenueStatus, VenueTime
+from feedd.sources.rest import pollers as rest
+from feedd.sources.rest.client import RestClient
+from feedd.sources.rest.pollers import SAMPLES, UNKNOWN, ClockPoller, StatusPoller, VenueStatus, VenueTime
 from tests.running import SYMBOLS, running, settings_for
 
 
-def asking(http: aiohttp.ClientSession) -> VenueHttp:
-    return VenueHttp(http, ConnectBudget(240))
+def asking(http: aiohttp.ClientSession) -> RestClient:
+    return RestClient(http, ConnectBudget(240))
 
 
 @asynccontextmanager
@@ -48,7 +48,7 @@ async def test_skewed_venue_is_measured_within_the_stated_error() -> None:
     async with venue_time() as (exchange, venue):
         exchange.set_fault("clock_skew", ms=4000)
         estimate = clock()
-        await ClockKeeper(venue, estimate).sync()
+        await ClockPoller(venue, estimate).sync()
         offset = estimate.offset_from_wall(time.monotonic(), time.time())
         assert offset == pytest.approx(4.0, abs=estimate.error_at(time.monotonic()) + 0.001)
         assert exchange.seen.requests["time"] == SAMPLES
@@ -87,13 +87,13 @@ class Spoilt(VenueTime):
 
 
 @asynccontextmanager
-async def measured() -> AsyncIterator[tuple[Exchange, Spoilt, VenueClock, ClockKeeper]]:
+async def measured() -> AsyncIterator[tuple[Exchange, Spoilt, VenueClock, ClockPoller]]:
     """A keeper whose estimate is a few moments old."""
     async with Exchange(ExchangeSettings()) as exchange, aiohttp.ClientSession() as http:
         venue, estimate = Spoilt(http, exchange), clock()
-        keeper = ClockKeeper(venue, estimate)
-        await keeper.sync()
-        yield exchange, venue, estimate, keeper
+        poller = ClockPoller(venue, estimate)
+        await poller.sync()
+        yield exchange, venue, estimate, poller
 
 
 def ahead(estimate: VenueClock) -> float:
@@ -101,10 +101,10 @@ def ahead(estimate: VenueClock) -> float:
 
 
 async def test_measurement_that_breaks_off_counts_for_what_has_come() -> None:
-    async with measured() as (exchange, venue, estimate, keeper):
+    async with measured() as (exchange, venue, estimate, poller):
         synced_at = estimate.synced_at
         venue.spoil[SAMPLES + 2] = lambda: exchange.set_fault("rest_http", status=429)
-        await keeper.sync()
+        await poller.sync()
         assert venue.answers == SAMPLES + 2
         assert estimate.synced_at != synced_at
 
@@ -116,27 +116,27 @@ async def test_measurement_that_breaks_off_counts_for_what_has_come() -> None:
 async def test_venue_that_fails_or_talks_nonsense_leaves_the_estimate(
     fault: str, arguments: dict[str, Any]
 ) -> None:
-    async with measured() as (exchange, _, estimate, keeper):
+    async with measured() as (exchange, _, estimate, poller):
         before = (estimate.offset, estimate.synced_at)
         exchange.set_fault(fault, **arguments)
         with pytest.raises(UnavailableError):
-            await keeper.sync()
+            await poller.sync()
         assert (estimate.offset, estimate.synced_at) == before
 
 
 async def test_venue_whose_clock_was_set_is_followed_at_once() -> None:
-    async with measured() as (exchange, venue, estimate, keeper):
+    async with measured() as (exchange, venue, estimate, poller):
         exchange.set_fault("clock_skew", ms=-3000)
-        await keeper.sync()
+        await poller.sync()
         assert ahead(estimate) == pytest.approx(-3.0, abs=0.01)
         assert venue.answers == 3 * SAMPLES
 
 
 async def test_venue_that_contradicts_itself_leaves_the_estimate(caplog: pytest.LogCaptureFixture) -> None:
-    async with measured() as (exchange, venue, estimate, keeper):
+    async with measured() as (exchange, venue, estimate, poller):
         exchange.set_fault("clock_skew", ms=5000)
         venue.spoil[2 * SAMPLES] = lambda: exchange.set_fault("clock_skew", ms=9000)
-        await keeper.sync()
+        await poller.sync()
         assert ahead(estimate) == pytest.approx(0.0, abs=0.01)
         assert [record.message for record in caplog.records] == [
             "the venue's time contradicts itself; latency is taken against the last estimate"
@@ -154,14 +154,14 @@ async def test_keeper_asks_again_after_an_outage_and_when_in_doubt(monkeypatch: 
     async with venue_time() as (exchange, venue):
         fault = exchange.set_fault("rest_http", status=500)
         estimate = clock()
-        keeper = ClockKeeper(venue, estimate)
-        task = asyncio.create_task(keeper.run())
+        poller = ClockPoller(venue, estimate)
+        task = asyncio.create_task(poller.run())
         await exchange.seen.wait_until(lambda: exchange.seen.requests["time"] > 0, 5.0)
         assert estimate.synced_at is None
         exchange.clear_fault(fault)
         await exchange.seen.wait_until(lambda: exchange.seen.requests["time"] > SAMPLES, 5.0)
         exchange.set_fault("clock_skew", ms=-2000)
-        keeper.doubt()
+        poller.doubt()
         async with asyncio.timeout(5.0):
             while ahead(estimate) > -1.9:  # noqa: ASYNC110  # a number
                 await asyncio.sleep(0.01)
@@ -174,7 +174,7 @@ async def test_unknown_symbol_is_told_and_does_not_hide_the_others() -> None:
     async with Exchange(ExchangeSettings(symbols=SYMBOLS)) as exchange, aiohttp.ClientSession() as http:
         exchange.set_fault("status", symbol=SYMBOLS[1], status="CANCEL_ONLY")
         symbols = (SYMBOLS[0], "GONEUSDT", SYMBOLS[1])
-        await StatusKeeper(
+        await StatusPoller(
             VenueStatus(asking(http), exchange.rest_url), lambda: symbols, told.__setitem__
         ).ask()
     assert told == {SYMBOLS[0]: "TRADING", "GONEUSDT": UNKNOWN, SYMBOLS[1]: "CANCEL_ONLY"}
@@ -185,7 +185,7 @@ async def test_a_thousand_symbols_are_asked_in_portions() -> None:
     symbols = tuple(f"SYMBOL{number}USDT" for number in range(1000))
     async with Exchange(ExchangeSettings(symbols=symbols)) as exchange, aiohttp.ClientSession() as http:
         exchange.set_fault("status", symbol=symbols[777], status="BREAK")
-        await StatusKeeper(
+        await StatusPoller(
             VenueStatus(asking(http), exchange.rest_url), lambda: symbols, told.__setitem__
         ).ask()
         assert exchange.seen.requests["exchangeInfo"] == 10
@@ -196,7 +196,7 @@ async def test_silent_venue_changes_no_status() -> None:
     told: dict[str, str] = {}
     async with aiohttp.ClientSession() as http:
         status = VenueStatus(asking(http), "http://127.0.0.1:9")
-        await StatusKeeper(status, lambda: SYMBOLS, told.__setitem__).ask()
+        await StatusPoller(status, lambda: SYMBOLS, told.__setitem__).ask()
     assert told == {}
 
 
@@ -208,8 +208,8 @@ async def test_symbol_that_is_not_trading_halts_until_it_is(status: str) -> None
     ):
         await feedd.until_open()
         exchange.set_fault("status", symbol=SYMBOLS[0], status=status)
-        await feedd.until(lambda _: Reason.EXCHANGE in feedd.session().gate.active)
-        assert not feedd.session(SYMBOLS[1]).gate.halted
+        await feedd.until(lambda _: Reason.EXCHANGE in feedd.symbol_state().gate.active)
+        assert not feedd.symbol_state(SYMBOLS[1]).gate.halted
         exchange.clear_faults()
         await feedd.until_open()
 
@@ -219,5 +219,5 @@ async def test_symbol_that_is_not_trading_at_the_start_never_opens() -> None:
         exchange.set_fault("status", symbol=SYMBOLS[0], status="HALT")
         async with running(settings_for(exchange, FEEDD_SYMBOLS=f"{','.join(SYMBOLS)},GONEUSDT")) as feedd:
             await feedd.until_open(SYMBOLS[1])
-            await feedd.until(lambda _: feedd.session().gate.reasons == (Reason.EXCHANGE,))
-            await feedd.until(lambda _: Reason.EXCHANGE in feedd.session("GONEUSDT").gate.active)
+            await feedd.until(lambda _: feedd.symbol_state().gate.reasons == (Reason.EXCHANGE,))
+            await feedd.until(lambda _: Reason.EXCHANGE in feedd.symbol_state("GONEUSDT").gate.active)

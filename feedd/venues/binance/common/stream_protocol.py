@@ -62,7 +62,7 @@ class RequestRefused(FeeddError):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class StreamRequest:
     """One request, checked."""
 
     method: Method
@@ -98,7 +98,7 @@ class Subscriber:
         except RequestRefused as refused:
             return refused.answer
 
-    def carry_out(self, request: Request) -> Answer:
+    def carry_out(self, request: StreamRequest) -> Answer:
         """Carry out a request that was parsed."""
         match request.method:
             case Method.SUBSCRIBE:
@@ -124,19 +124,19 @@ def too_many_streams(request_id: int | str | None = None) -> Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class StreamTarget:
     """What a handshake's URL asked for."""
 
     names: tuple[str, ...]
     combined: bool
 
 
-def parse_target(path: str, streams: str) -> Target | None:
+def parse_target(path: str, streams: str) -> StreamTarget | None:
     """Read a handshake's path and its query's `streams`, decoded; None if there is nothing at that path."""
     if path in ("/stream", "/stream/"):
-        return Target(_split(streams), combined=True)
+        return StreamTarget(_split(streams), combined=True)
     if path == "/ws" or path.startswith("/ws/"):
-        return Target(_split(path.removeprefix("/ws")), combined=False)
+        return StreamTarget(_split(path.removeprefix("/ws")), combined=False)
     return None
 
 
@@ -144,7 +144,7 @@ def _split(names: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names.split("/") if name))
 
 
-def parse_request(text: bytes) -> Request:
+def parse_request(text: bytes) -> StreamRequest:
     """Read what a client has sent. Raises RequestRefused."""
     content = _parse(text)
     request_id = _request_id(content)
@@ -155,21 +155,21 @@ def parse_request(text: bytes) -> Request:
         raise
 
 
-def _checked(content: dict[str, Any], request_id: int | str | None) -> Request:
+def _checked(content: dict[str, Any], request_id: int | str | None) -> StreamRequest:
     method, params = _method(content), content.get("params")
     match method:
         case Method.SUBSCRIBE | Method.UNSUBSCRIBE:
-            return Request(method, request_id, names=_stream_names(params))
+            return StreamRequest(method, request_id, names=_stream_names(params))
         case Method.LIST_SUBSCRIPTIONS:
-            return Request(method, request_id)
+            return StreamRequest(method, request_id)
         case Method.GET_PROPERTY:
             _property_values(params, count=0)
-            return Request(method, request_id)
+            return StreamRequest(method, request_id)
         case _:  # SET_PROPERTY
             (value,) = _property_values(params, count=1)
             if not isinstance(value, bool):
                 raise RequestRefused(1, "Invalid value type: expected Boolean")
-            return Request(method, request_id, combined=value)
+            return StreamRequest(method, request_id, combined=value)
 
 
 def _parse(text: bytes) -> dict[str, Any]:

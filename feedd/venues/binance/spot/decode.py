@@ -18,7 +18,7 @@ import orjson
 from feedd.errors import DecodeError
 from feedd.model import InvalidReason
 from feedd.venues.binance.spot.payloads import Candle, Depth, Frame, Kline, Payload
-from feedd.venues.binance.spot.streams import Kind, Subscription, parse_stream
+from feedd.venues.binance.spot.streams import StreamKind, Subscription, parse_stream
 from feedd.venues.binance.spot.strict import STRICT_DECODERS
 
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
@@ -50,15 +50,15 @@ class ControlReply:
     error: str | None
 
 
-Message = Frame[Payload] | Drifted | ServerShutdown | ControlReply
+DecodedFrame = Frame[Payload] | Drifted | ServerShutdown | ControlReply
 
 
 _fields_of: Final = cache(msgspec.structs.fields)
 """Without a memory a field that the exchange adds would make every message cost half a millisecond."""
-_EVENT_NAMES: Final = tuple(name for kind in Kind for name in kind.event_names)
+_EVENT_NAMES: Final = tuple(name for kind in StreamKind for name in kind.event_names)
 
 
-class Route:
+class StreamDecoder:
     """Decodes the frames of one subscription that are of exactly the known shape, which nearly all are."""
 
     __slots__ = ("_fits", "_strict", "_symbol", "name")
@@ -95,17 +95,17 @@ class Decoder:
         self._subscriptions = {subscription.wire_name: subscription for subscription in subscriptions}
         self._symbols = {subscription.symbol for subscription in self._subscriptions.values()}
         self.routes = {
-            name.encode(): Route(subscription) for name, subscription in self._subscriptions.items()
+            name.encode(): StreamDecoder(subscription) for name, subscription in self._subscriptions.items()
         }
         """By the name of their stream, as it stands in a frame."""
 
-    def decode(self, frame: bytes) -> Message:
+    def decode(self, frame: bytes) -> DecodedFrame:
         """Return the message in a text frame. Raises DecodeError."""
         name = stream_in(frame)
         route = None if name is None else self.routes.get(name)
         return (route and route.first_look(frame)) or self.second_look(frame)
 
-    def second_look(self, frame: bytes) -> Message:
+    def second_look(self, frame: bytes) -> DecodedFrame:
         """Return the message of a frame that the first look did not know. Raises DecodeError."""
         try:
             content = orjson.loads(frame)
@@ -121,7 +121,7 @@ class Decoder:
             return _control_reply(content)
         return self._checked(self._attribute(content), content, ())
 
-    def _combined(self, content: dict[str, Any]) -> Message:
+    def _combined(self, content: dict[str, Any]) -> DecodedFrame:
         name = content["stream"]
         if not isinstance(name, str):
             raise DecodeError(InvalidReason.WRONG_TYPE, f"stream: expected a string, found {_kind_of(name)}")
@@ -165,7 +165,7 @@ class Decoder:
 
     def _checked(
         self, subscription: Subscription, payload: dict[str, Any], unknown: tuple[str, ...]
-    ) -> Message:
+    ) -> DecodedFrame:
         name = subscription.wire_name
         kind = subscription.stream.kind
         event = payload.get("e")
@@ -196,9 +196,9 @@ class Decoder:
 def _fit_of(subscription: Subscription) -> Callable[[Any], bool] | None:
     """Return what tells whether a payload's fields agree with each other; None where all of them may."""
     match subscription.stream.kind:
-        case Kind.DEPTH:
+        case StreamKind.DEPTH:
             return _is_in_order
-        case Kind.KLINE:
+        case StreamKind.KLINE:
             symbol, interval = subscription.symbol, subscription.stream.interval
             return lambda kline: kline.candle.symbol == symbol and kline.candle.interval == interval
         case _:

@@ -19,7 +19,7 @@ from feedd.errors import DecodeError
 from feedd.model import InvalidReason
 from feedd.venues.binance.spot.endpoints import AGGREGATE_TRADES_PATH, HISTORICAL_TRADES_PATH
 from feedd.venues.binance.spot.payloads import Identifier, Ignored, Milliseconds
-from feedd.venues.binance.spot.streams import Kind
+from feedd.venues.binance.spot.streams import StreamKind
 
 PAGE_MAX: Final = 1000
 """No request is answered with more."""
@@ -61,9 +61,9 @@ class History:
     decode: Callable[[bytes], Sequence[Old]]
 
 
-HISTORIES: Final[Mapping[Kind, History]] = {
-    Kind.TRADE: History(HISTORICAL_TRADES_PATH, 25, msgspec.json.Decoder(list[OldTrade]).decode),
-    Kind.AGG_TRADE: History(AGGREGATE_TRADES_PATH, 4, msgspec.json.Decoder(list[OldAggTrade]).decode),
+HISTORIES: Final[Mapping[StreamKind, History]] = {
+    StreamKind.TRADE: History(HISTORICAL_TRADES_PATH, 25, msgspec.json.Decoder(list[OldTrade]).decode),
+    StreamKind.AGG_TRADE: History(AGGREGATE_TRADES_PATH, 4, msgspec.json.Decoder(list[OldAggTrade]).decode),
 }
 """The kinds of streams whose past can be asked for."""
 
@@ -73,7 +73,7 @@ def query(symbol: str, first: int, count: int) -> dict[str, str]:
     return {"symbol": symbol, "fromId": str(first), "limit": str(count)}
 
 
-def decode_page(kind: Kind, body: bytes, first: int) -> Sequence[Old]:
+def decode_page(kind: StreamKind, body: bytes, first: int) -> Sequence[Old]:
     """Return what was answered to the question for the messages from `first` on. Raises DecodeError."""
     try:
         page = HISTORIES[kind].decode(body)

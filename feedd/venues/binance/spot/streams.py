@@ -24,7 +24,7 @@ from feedd.venues.binance.spot.payloads import (
 from feedd.venues.binance.spot.stream_names import is_stream_name, nearest_stream_name
 
 
-class Kind(Enum):
+class StreamKind(Enum):
     """A family of streams that share one payload and one rule of continuity.
 
     `event_names` are the values of the payload's `e` (none: it has no such field). `counts_loss` says that
@@ -50,18 +50,18 @@ class Kind(Enum):
     @property
     def has_history(self) -> bool:
         """Tell whether messages that were missed can be fetched by their ids (rest-api.md)."""
-        return self in (Kind.TRADE, Kind.AGG_TRADE)
+        return self in (StreamKind.TRADE, StreamKind.AGG_TRADE)
 
 
 _KINDS = {
-    "trade": Kind.TRADE,
-    "aggTrade": Kind.AGG_TRADE,
-    "bookTicker": Kind.BOOK_TICKER,
-    "depth": Kind.DEPTH,
-    "depth@100ms": Kind.DEPTH,
-    "miniTicker": Kind.MINI_TICKER,
-    "ticker": Kind.TICKER,
-    "avgPrice": Kind.AVERAGE_PRICE,
+    "trade": StreamKind.TRADE,
+    "aggTrade": StreamKind.AGG_TRADE,
+    "bookTicker": StreamKind.BOOK_TICKER,
+    "depth": StreamKind.DEPTH,
+    "depth@100ms": StreamKind.DEPTH,
+    "miniTicker": StreamKind.MINI_TICKER,
+    "ticker": StreamKind.TICKER,
+    "avgPrice": StreamKind.AVERAGE_PRICE,
 }
 
 
@@ -70,12 +70,12 @@ class Stream:
     """A stream without its symbol, such as `trade`, `depth@100ms` or `kline_1s`: the label in the metrics."""
 
     name: str
-    kind: Kind
+    kind: StreamKind
 
     @property
     def interval(self) -> str | None:
         """The candle's interval of a kline stream, else None."""
-        return self.name.removeprefix("kline_") if self.kind is Kind.KLINE else None
+        return self.name.removeprefix("kline_") if self.kind is StreamKind.KLINE else None
 
 
 def parse_stream(name: str) -> Stream:
@@ -87,14 +87,14 @@ def parse_stream(name: str) -> Stream:
     return Stream(name, _kind_of(name))
 
 
-def _kind_of(name: str) -> Kind:
+def _kind_of(name: str) -> StreamKind:
     if name in _KINDS:
         return _KINDS[name]
     if name.startswith("kline_"):
-        return Kind.KLINE
+        return StreamKind.KLINE
     if name.startswith("ticker_"):
-        return Kind.WINDOW_TICKER
-    return Kind.PARTIAL_DEPTH
+        return StreamKind.WINDOW_TICKER
+    return StreamKind.PARTIAL_DEPTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,4 +112,4 @@ class Subscription:
     @property
     def wire_symbol(self) -> str | None:
         """What the payload's symbol field must say; None where the payload carries none."""
-        return None if self.stream.kind is Kind.PARTIAL_DEPTH else self.symbol
+        return None if self.stream.kind is StreamKind.PARTIAL_DEPTH else self.symbol

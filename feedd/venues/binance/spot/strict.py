@@ -11,7 +11,7 @@ from typing import Final, Generic
 import msgspec
 
 from feedd.venues.binance.spot.payloads import Candle, Frame, Kline, Payload, PayloadType
-from feedd.venues.binance.spot.streams import Kind
+from feedd.venues.binance.spot.streams import StreamKind
 
 
 class _StrictFrame(Frame[PayloadType], Generic[PayloadType], frozen=True, forbid_unknown_fields=True):
@@ -38,4 +38,4 @@ def _strict_decoder(payload_type: type[Payload]) -> Callable[[bytes], Frame[Payl
     return msgspec.json.Decoder(_StrictFrame[_strict(payload_type)]).decode  # type: ignore[misc]
 
 
-STRICT_DECODERS: Final = {kind: _strict_decoder(kind.payload_type) for kind in Kind}
+STRICT_DECODERS: Final = {kind: _strict_decoder(kind.payload_type) for kind in StreamKind}

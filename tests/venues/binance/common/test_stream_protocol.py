@@ -14,8 +14,8 @@ from feedd.venues.binance.common.stream_protocol import (
     Answer,
     Method,
     RequestRefused,
+    StreamTarget,
     Subscriber,
-    Target,
     parse_request,
     parse_target,
 )
@@ -172,16 +172,16 @@ def test_any_text_is_answered(text: bytes) -> None:
 @pytest.mark.parametrize(
     ("path", "streams", "target"),
     [
-        ("/ws", "", Target((), combined=False)),
-        ("/ws/", "ignored@trade", Target((), combined=False)),
-        ("/ws/btcusdt@trade", "", Target(("btcusdt@trade",), combined=False)),
-        ("/ws/a@trade/b@trade", "", Target(("a@trade", "b@trade"), combined=False)),
-        ("/stream", "", Target((), combined=True)),
-        ("/stream/", "a@trade", Target(("a@trade",), combined=True)),
-        ("/stream", "a@trade/b@trade/a@trade", Target(("a@trade", "b@trade"), combined=True)),
+        ("/ws", "", StreamTarget((), combined=False)),
+        ("/ws/", "ignored@trade", StreamTarget((), combined=False)),
+        ("/ws/btcusdt@trade", "", StreamTarget(("btcusdt@trade",), combined=False)),
+        ("/ws/a@trade/b@trade", "", StreamTarget(("a@trade", "b@trade"), combined=False)),
+        ("/stream", "", StreamTarget((), combined=True)),
+        ("/stream/", "a@trade", StreamTarget(("a@trade",), combined=True)),
+        ("/stream", "a@trade/b@trade/a@trade", StreamTarget(("a@trade", "b@trade"), combined=True)),
         ("/wsx", "", None),
         ("/streams", "", None),
     ],
 )
-def test_target_is_read_from_the_url(path: str, streams: str, target: Target | None) -> None:
+def test_target_is_read_from_the_url(path: str, streams: str, target: StreamTarget | None) -> None:
     assert parse_target(path, streams) == target

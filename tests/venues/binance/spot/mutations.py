@@ -22,15 +22,15 @@ from typing import Any, Final
 import orjson
 
 from feedd.config.settings import ResumePolicy
-from feedd.core.connection_set import Link
+from feedd.core.connection_set import ConnectionRecord
 from feedd.core.latency import VenueClock
-from feedd.core.symbol_state import Lane, Limits, Session
+from feedd.core.symbol_state import StreamState, SymbolLimits, SymbolState
 from feedd.errors import DecodeError
 from feedd.exchange.market import Market
 from feedd.exchange.messages import TimeUnit, envelope
 from feedd.model import Reason
-from feedd.sources.live.demux import Reception
-from feedd.sources.symbol_pipeline import Intake
+from feedd.sources.live.demux import Demultiplexer
+from feedd.sources.symbol_pipeline import SymbolPipeline
 from feedd.venues.binance.spot.decode import ControlReply, Decoder, Drifted, ServerShutdown
 from feedd.venues.binance.spot.stream_names import STREAM_NAMES
 from feedd.venues.binance.spot.streams import Subscription, parse_stream
@@ -387,14 +387,14 @@ class Line:
 
     def __init__(self, symbol: str, subscriptions: list[Subscription]) -> None:
         streams = [subscription.stream for subscription in subscriptions]
-        limits = Limits(10.0, 1.0, 5.0, ResumePolicy.AUTO)
+        limits = SymbolLimits(10.0, 1.0, 5.0, ResumePolicy.AUTO)
         self._now = 0.0
-        self._session = Session(symbol, streams, limits, VenueClock(0.0, START), now=0.0)
-        self._intake = Intake(self._session, self._deliver, lambda *_: None, lambda: self._now)
-        self._intake.connected()
-        self._reception = Reception([self._intake], streams, self._leaving, lambda: self._now)
-        self._link = Link("", 0.0, 0.0)
-        self._reception.opened(self._link)
+        self._symbol_state = SymbolState(symbol, streams, limits, VenueClock(0.0, START), now=0.0)
+        self._pipeline = SymbolPipeline(self._symbol_state, self._deliver, lambda *_: None, lambda: self._now)
+        self._pipeline.connected()
+        self._demultiplexer = Demultiplexer([self._pipeline], streams, self._leaving, lambda: self._now)
+        self._link = ConnectionRecord("", 0.0, 0.0)
+        self._demultiplexer.opened(self._link)
         self._decoder = Decoder(subscriptions)
         self._delivered = self._shutdowns = 0
         self.taken = self.aside = 0
@@ -406,9 +406,9 @@ class Line:
         try:
             message = self._decoder.decode(frame)
         except DecodeError as error:
-            before = self._session.counts.invalid[error.reason]
+            before = self._symbol_state.counts.invalid[error.reason]
             self._pass_in(frame)
-            assert self._session.counts.invalid[error.reason] == before + 1
+            assert self._symbol_state.counts.invalid[error.reason] == before + 1
             return f"invalid, {error.reason}"
         match message:
             case ServerShutdown():
@@ -428,7 +428,7 @@ class Line:
                 return "message" if self._is_news(message.stream, frame) else "repetition"
 
     def _is_news(self, stream: str, frame: bytes) -> bool:
-        sequence = self._session.lanes[stream].sequence
+        sequence = self._symbol_state.streams[stream].sequence
         delivered, repetitions = self._delivered, sequence.duplicates
         self._pass_in(frame)
         counted = (self._delivered - delivered, sequence.duplicates - repetitions)
@@ -436,31 +436,31 @@ class Line:
         return counted == (1, 0)
 
     def _pass_in(self, frame: bytes) -> None:
-        self._reception.take(self._link, frame, self._now)
-        assert Reason.INTERNAL not in self._session.gate.causes, "a bug was contained"
+        self._demultiplexer.accept(self._link, frame, self._now)
+        assert Reason.INTERNAL not in self._symbol_state.gate.causes, "a bug was contained"
 
-    def _deliver(self, lane: Lane, frame: bytes) -> None:
+    def _deliver(self, stream_state: StreamState, frame: bytes) -> None:
         self._delivered += 1
 
-    def _leaving(self, link: Link) -> None:
+    def _leaving(self, link: ConnectionRecord) -> None:
         self._shutdowns += 1
 
     def counts(self) -> Counter[str]:
         """Return what the session's counts, which are exported, say of all that was taken."""
         counts = Counter(
-            {f"invalid, {reason}": count for reason, count in self._session.counts.invalid.items()}
+            {f"invalid, {reason}": count for reason, count in self._symbol_state.counts.invalid.items()}
         )
-        for lane in self._session.lanes.values():
-            counts += Counter(message=lane.messages, repetition=lane.sequence.duplicates)
+        for stream_state in self._symbol_state.streams.values():
+            counts += Counter(message=stream_state.messages, repetition=stream_state.sequence.duplicates)
         return counts
 
     def begin_anew(self) -> None:
         """Forget which ids have been."""
-        self._intake.rebuilt()
+        self._pipeline.rebuilt()
 
     def stop(self) -> None:
-        self._reception.stop()
-        self._intake.stop()
+        self._demultiplexer.stop()
+        self._pipeline.stop()
 
 
 Outcomes = Counter[tuple[str, str]]

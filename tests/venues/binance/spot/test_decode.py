@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from feedd.errors import DecodeError
 from feedd.model import InvalidReason
-from feedd.venues.binance.spot.decode import ControlReply, Decoder, Drifted, Message, ServerShutdown
+from feedd.venues.binance.spot.decode import ControlReply, DecodedFrame, Decoder, Drifted, ServerShutdown
 from feedd.venues.binance.spot.payloads import Frame, Kline
 from feedd.venues.binance.spot.streams import Subscription, parse_stream
 from tests.venues.binance.spot.frames import (
@@ -48,7 +48,7 @@ def refusal(frame: bytes, decoder: Decoder = DECODER) -> DecodeError:
     return refused.value
 
 
-def as_builtins(message: Message) -> Any:
+def as_builtins(message: DecodedFrame) -> Any:
     assert isinstance(message, Frame)
     return orjson.loads(msgspec.json.encode(message.data))
 

@@ -15,7 +15,7 @@ from feedd.errors import DecodeError
 from feedd.venues.binance.spot.decode import Decoder, Drifted
 from feedd.venues.binance.spot.endpoints import AGGREGATE_TRADES_PATH, HISTORICAL_TRADES_PATH
 from feedd.venues.binance.spot.history import HISTORIES, decode_page, frame_of, query
-from feedd.venues.binance.spot.streams import Kind, Subscription, parse_stream
+from feedd.venues.binance.spot.streams import StreamKind, Subscription, parse_stream
 from tests.venues.binance.spot.frames import EVENT_TIME, payload
 
 TRADE = {
@@ -25,22 +25,22 @@ TRADE = {
 AGGREGATE = {
     "a": 55012, "p": "1.2345", "q": "40.0", "f": 880101, "l": 880103, "T": EVENT_TIME, "m": True, "M": True,
 }  # fmt: skip
-ENTRIES: dict[Kind, dict[str, Any]] = {Kind.TRADE: TRADE, Kind.AGG_TRADE: AGGREGATE}
-NUMBERS = {Kind.TRADE: "id", Kind.AGG_TRADE: "a"}
-NAMES = {Kind.TRADE: "trade", Kind.AGG_TRADE: "aggTrade"}
+ENTRIES: dict[StreamKind, dict[str, Any]] = {StreamKind.TRADE: TRADE, StreamKind.AGG_TRADE: AGGREGATE}
+NUMBERS = {StreamKind.TRADE: "id", StreamKind.AGG_TRADE: "a"}
+NAMES = {StreamKind.TRADE: "trade", StreamKind.AGG_TRADE: "aggTrade"}
 BOTH = pytest.mark.parametrize("kind", list(ENTRIES))
 
 
-def page(kind: Kind, *numbers: int, **changes: Any) -> bytes:
+def page(kind: StreamKind, *numbers: int, **changes: Any) -> bytes:
     return orjson.dumps([{**ENTRIES[kind], NUMBERS[kind]: number, **changes} for number in numbers])
 
 
 def test_history_exists_where_the_stream_says_so() -> None:
-    assert set(HISTORIES) == {kind for kind in Kind if kind.has_history}
+    assert set(HISTORIES) == {kind for kind in StreamKind if kind.has_history}
     paths_and_weights = {kind: (history.path, history.weight) for kind, history in HISTORIES.items()}
     assert paths_and_weights == {
-        Kind.TRADE: (HISTORICAL_TRADES_PATH, 25),
-        Kind.AGG_TRADE: (AGGREGATE_TRADES_PATH, 4),
+        StreamKind.TRADE: (HISTORICAL_TRADES_PATH, 25),
+        StreamKind.AGG_TRADE: (AGGREGATE_TRADES_PATH, 4),
     }
 
 
@@ -52,25 +52,25 @@ def test_question_names_the_first_id_and_how_many() -> None:
     ("kind", "raw"),
     [
         (
-            Kind.TRADE,
+            StreamKind.TRADE,
             b'{"stream":"btcusdt@trade","data":{"e":"trade","E":1795000000123,"s":"BTCUSDT","t":880101,'
             b'"p":"1.2345","q":"40.0","T":1795000000123,"m":true,"M":true},"backfill":true}',
         ),
         (
-            Kind.AGG_TRADE,
+            StreamKind.AGG_TRADE,
             b'{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1795000000123,"s":"BTCUSDT","a":55012,'
             b'"p":"1.2345","q":"40.0","f":880101,"l":880103,"T":1795000000123,"m":true,"M":true},'
             b'"backfill":true}',
         ),
     ],
 )
-def test_answer_becomes_the_message_of_the_stream_with_a_mark(kind: Kind, raw: bytes) -> None:
+def test_answer_becomes_the_message_of_the_stream_with_a_mark(kind: StreamKind, raw: bytes) -> None:
     (old,) = decode_page(kind, orjson.dumps([ENTRIES[kind]]), 1)
     assert frame_of(f"btcusdt@{NAMES[kind]}", "BTCUSDT", old) == raw
 
 
 @BOTH
-def test_message_is_one_that_the_decoder_of_the_stream_takes(kind: Kind) -> None:
+def test_message_is_one_that_the_decoder_of_the_stream_takes(kind: StreamKind) -> None:
     (old,) = decode_page(kind, orjson.dumps([ENTRIES[kind]]), 1)
     decoder = Decoder([Subscription("BTCUSDT", parse_stream(NAMES[kind]))])
     message = decoder.decode(frame_of(f"btcusdt@{NAMES[kind]}", "BTCUSDT", old))
@@ -80,7 +80,7 @@ def test_message_is_one_that_the_decoder_of_the_stream_takes(kind: Kind) -> None
 
 
 @BOTH
-def test_field_that_is_to_be_ignored_may_be_absent(kind: Kind) -> None:
+def test_field_that_is_to_be_ignored_may_be_absent(kind: StreamKind) -> None:
     ignored = {"isBestMatch", "M"}
     entry = {name: value for name, value in ENTRIES[kind].items() if name not in ignored}
     (old,) = decode_page(kind, orjson.dumps([entry]), 1)
@@ -90,36 +90,38 @@ def test_field_that_is_to_be_ignored_may_be_absent(kind: Kind) -> None:
 
 @BOTH
 @pytest.mark.parametrize("numbers", [(), (5,), (5, 6, 9), (7, 8)])
-def test_ids_may_leave_some_out_but_rise(kind: Kind, numbers: tuple[int, ...]) -> None:
+def test_ids_may_leave_some_out_but_rise(kind: StreamKind, numbers: tuple[int, ...]) -> None:
     assert [old.number for old in decode_page(kind, page(kind, *numbers), 5)] == list(numbers)
 
 
 @BOTH
-def test_new_fields_are_none_of_feedds_business(kind: Kind) -> None:
+def test_new_fields_are_none_of_feedds_business(kind: StreamKind) -> None:
     assert len(decode_page(kind, page(kind, 5, zz="new"), 5)) == 1
 
 
 @pytest.mark.parametrize(
     ("kind", "body", "detail"),
     [
-        (Kind.TRADE, b"", "truncated"),
-        (Kind.TRADE, b"<html>", "malformed"),
-        (Kind.TRADE, b'["\xff"]', "Expected `object`"),
-        (Kind.TRADE, b'{"code":-1121,"msg":"Invalid symbol."}', "Expected `array`"),
-        (Kind.TRADE, page(Kind.TRADE, 5, price=1.5), "$[0].price"),
-        (Kind.TRADE, page(Kind.TRADE, 5, qty=None), "$[0].qty"),
-        (Kind.TRADE, page(Kind.TRADE, 5, time=EVENT_TIME * 1000), "$[0].time"),
-        (Kind.TRADE, page(Kind.TRADE, 5, isBuyerMaker="yes"), "$[0].isBuyerMaker"),
-        (Kind.TRADE, page(Kind.TRADE, -1), "$[0].id"),
-        (Kind.TRADE, page(Kind.AGG_TRADE, 5), "missing required field `id`"),
-        (Kind.AGG_TRADE, page(Kind.TRADE, 5), "missing required field `a`"),
-        (Kind.AGG_TRADE, page(Kind.AGG_TRADE, 5, l="x"), "$[0].l"),
-        (Kind.AGG_TRADE, page(Kind.AGG_TRADE, 4), "an id above 4 expected, found 4"),
-        (Kind.TRADE, page(Kind.TRADE, 5, 5), "an id above 5 expected, found 5"),
-        (Kind.TRADE, page(Kind.TRADE, 5, 7, 6), "an id above 7 expected, found 6"),
+        (StreamKind.TRADE, b"", "truncated"),
+        (StreamKind.TRADE, b"<html>", "malformed"),
+        (StreamKind.TRADE, b'["\xff"]', "Expected `object`"),
+        (StreamKind.TRADE, b'{"code":-1121,"msg":"Invalid symbol."}', "Expected `array`"),
+        (StreamKind.TRADE, page(StreamKind.TRADE, 5, price=1.5), "$[0].price"),
+        (StreamKind.TRADE, page(StreamKind.TRADE, 5, qty=None), "$[0].qty"),
+        (StreamKind.TRADE, page(StreamKind.TRADE, 5, time=EVENT_TIME * 1000), "$[0].time"),
+        (StreamKind.TRADE, page(StreamKind.TRADE, 5, isBuyerMaker="yes"), "$[0].isBuyerMaker"),
+        (StreamKind.TRADE, page(StreamKind.TRADE, -1), "$[0].id"),
+        (StreamKind.TRADE, page(StreamKind.AGG_TRADE, 5), "missing required field `id`"),
+        (StreamKind.AGG_TRADE, page(StreamKind.TRADE, 5), "missing required field `a`"),
+        (StreamKind.AGG_TRADE, page(StreamKind.AGG_TRADE, 5, l="x"), "$[0].l"),
+        (StreamKind.AGG_TRADE, page(StreamKind.AGG_TRADE, 4), "an id above 4 expected, found 4"),
+        (StreamKind.TRADE, page(StreamKind.TRADE, 5, 5), "an id above 5 expected, found 5"),
+        (StreamKind.TRADE, page(StreamKind.TRADE, 5, 7, 6), "an id above 7 expected, found 6"),
     ],
 )
-def test_answer_that_can_not_be_trusted_is_refused_as_a_whole(kind: Kind, body: bytes, detail: str) -> None:
+def test_answer_that_can_not_be_trusted_is_refused_as_a_whole(
+    kind: StreamKind, body: bytes, detail: str
+) -> None:
     with pytest.raises(DecodeError) as caught:
         decode_page(kind, body, 5)
     assert detail in caught.value.detail
@@ -128,4 +130,4 @@ def test_answer_that_can_not_be_trusted_is_refused_as_a_whole(kind: Kind, body: 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_page_or_a_decode_error(body: bytes) -> None:
     with suppress(DecodeError):
-        assert list(decode_page(Kind.TRADE, body, 0)) == []
+        assert list(decode_page(StreamKind.TRADE, body, 0)) == []

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from feedd.core.symbol_state import Session
+from feedd.core.symbol_state import SymbolState
 from feedd.model import InvalidReason
 from tests.venues.binance.spot import mutations
 from tests.venues.binance.spot.mutations import DAMAGES, Mutation, passes, prove
@@ -44,11 +44,11 @@ def test_same_seed_damages_in_the_same_way() -> None:
     assert some_mutations(1) != some_mutations(2)
 
 
-def raise_for(session: Session, *_: object) -> None:
+def raise_for(symbol_state: SymbolState, *_: object) -> None:
     raise OverflowError("where nobody expects it")
 
 
-def do_nothing(session: Session, *_: object) -> None:
+def do_nothing(symbol_state: SymbolState, *_: object) -> None:
     pass
 
 
@@ -66,6 +66,6 @@ def do_nothing(session: Session, *_: object) -> None:
 async def test_proof_names_the_frame_that_is_lost(
     monkeypatch: pytest.MonkeyPatch, method: str, bug: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(Session, method, bug)
+    monkeypatch.setattr(SymbolState, method, bug)
     with pytest.raises(AssertionError, match=r"^frame \d+ of seed 7, [a-z ]+: b"):
         await prove(1_000, seed=7)

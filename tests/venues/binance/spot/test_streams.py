@@ -5,31 +5,31 @@ from __future__ import annotations
 import pytest
 
 from feedd.venues.binance.spot.stream_names import KLINE_INTERVALS, STREAM_NAMES
-from feedd.venues.binance.spot.streams import Kind, Stream, Subscription, parse_stream
+from feedd.venues.binance.spot.streams import Stream, StreamKind, Subscription, parse_stream
 from tests.venues.binance.spot.frames import STREAMS
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("trade", Kind.TRADE),
-        ("aggTrade", Kind.AGG_TRADE),
-        ("bookTicker", Kind.BOOK_TICKER),
-        ("depth", Kind.DEPTH),
-        ("depth@100ms", Kind.DEPTH),
+        ("trade", StreamKind.TRADE),
+        ("aggTrade", StreamKind.AGG_TRADE),
+        ("bookTicker", StreamKind.BOOK_TICKER),
+        ("depth", StreamKind.DEPTH),
+        ("depth@100ms", StreamKind.DEPTH),
         *(
-            (f"depth{levels}{speed}", Kind.PARTIAL_DEPTH)
+            (f"depth{levels}{speed}", StreamKind.PARTIAL_DEPTH)
             for levels in (5, 10, 20)
             for speed in ("", "@100ms")
         ),
-        *((f"kline_{interval}", Kind.KLINE) for interval in KLINE_INTERVALS),
-        ("miniTicker", Kind.MINI_TICKER),
-        ("ticker", Kind.TICKER),
-        *((f"ticker_{window}", Kind.WINDOW_TICKER) for window in ("1h", "4h", "1d")),
-        ("avgPrice", Kind.AVERAGE_PRICE),
+        *((f"kline_{interval}", StreamKind.KLINE) for interval in KLINE_INTERVALS),
+        ("miniTicker", StreamKind.MINI_TICKER),
+        ("ticker", StreamKind.TICKER),
+        *((f"ticker_{window}", StreamKind.WINDOW_TICKER) for window in ("1h", "4h", "1d")),
+        ("avgPrice", StreamKind.AVERAGE_PRICE),
     ],
 )
-def test_name_has_its_kind(name: str, kind: Kind) -> None:
+def test_name_has_its_kind(name: str, kind: StreamKind) -> None:
     assert parse_stream(name) == Stream(name, kind)
 
 
@@ -39,7 +39,7 @@ def test_every_known_name_has_a_kind(name: str) -> None:
 
 
 def test_every_kind_has_a_stream() -> None:
-    assert {parse_stream(name).kind for name in STREAMS} == set(Kind)
+    assert {parse_stream(name).kind for name in STREAMS} == set(StreamKind)
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,11 @@ def test_only_the_symbol_is_in_lower_case_on_the_wire(
     assert (subscription.wire_name, subscription.wire_symbol) == (wire_name, wire_symbol)
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_only_ids_without_holes_count_loss(kind: Kind) -> None:
-    assert kind.counts_loss is (kind in (Kind.TRADE, Kind.AGG_TRADE, Kind.DEPTH))
+@pytest.mark.parametrize("kind", StreamKind)
+def test_only_ids_without_holes_count_loss(kind: StreamKind) -> None:
+    assert kind.counts_loss is (kind in (StreamKind.TRADE, StreamKind.AGG_TRADE, StreamKind.DEPTH))
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_only_trades_can_be_fetched_later(kind: Kind) -> None:
-    assert kind.has_history is (kind in (Kind.TRADE, Kind.AGG_TRADE))
+@pytest.mark.parametrize("kind", StreamKind)
+def test_only_trades_can_be_fetched_later(kind: StreamKind) -> None:
+    assert kind.has_history is (kind in (StreamKind.TRADE, StreamKind.AGG_TRADE))
