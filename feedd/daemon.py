@@ -23,8 +23,9 @@ from feedd.config.settings import Listen, Resolved, Settings, differences
 from feedd.config.watcher import Configuration, EnvFileWatch
 from feedd.core.daemon_state import DaemonState
 from feedd.core.gate import GateChange
-from feedd.core.latency import WallWatch
-from feedd.core.symbol_state import StreamState, SymbolState
+from feedd.core.stream_state import StreamState
+from feedd.core.symbol_state import SymbolState
+from feedd.core.venue_clock import WallWatch
 from feedd.errors import SettingsError
 from feedd.logs import fields
 from feedd.model import Reason, Source
@@ -36,6 +37,7 @@ from feedd.outputs.ws.consumer import ConsumerRegistry
 from feedd.outputs.ws.gate_events import GateEvents
 from feedd.outputs.ws.relay import Relay
 from feedd.sources.live.aiohttp_socket import socket_class
+from feedd.sources.options import SourceOptions
 from feedd.sources.supervisor import FeedSupervisor
 from feedd.sources.symbol_pipeline import Deliver
 
@@ -60,6 +62,7 @@ class Daemon:
         *,
         deliver_backfill: Deliver | None = None,
         settled: Callable[[], object] = lambda: None,
+        sources: SourceOptions | None = None,
     ) -> None:
         """Prepare a daemon.
 
@@ -70,6 +73,7 @@ class Daemon:
             env_file: the env-file's content that `settings` was resolved from.
             deliver_backfill: called for every message that was missed and fetched later.
             settled: called once, when all that stays for long is there.
+            sources: how data is fetched where no setting says it.
         """
         self.state = DaemonState(settings, time.monotonic(), time.time())
         registry = ConsumerRegistry(self.state)
@@ -79,6 +83,7 @@ class Daemon:
         self._deliver = self._relay.deliver if deliver is None else _to_both(self._relay.deliver, deliver)
         relayed = self._relay.deliver_backfill
         self._deliver_backfill = relayed if deliver_backfill is None else _to_both(relayed, deliver_backfill)
+        self._sources = SourceOptions() if sources is None else sources
         self._settled: Callable[[], object] | None = settled
         self._watch: EnvFileWatch | None = None
         if configuration is not None and configuration.path is not None:
@@ -90,7 +95,11 @@ class Daemon:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set. Raises OSError where the address can't be listened on."""
-        async with self._listen(), _http_client() as http, asyncio.TaskGroup() as tasks:
+        async with (
+            self._listen(),
+            _http_client(self._sources.reads_directly) as http,
+            asyncio.TaskGroup() as tasks,
+        ):
             self._log_start()
             self._pager = Pager(http, self.state, self.state.pager)
             self._supervisor = FeedSupervisor(
@@ -101,8 +110,9 @@ class Daemon:
                 self._announce,
                 deliver_backfill=self._deliver_backfill,
                 in_use=self._relay.is_heard,
+                options=self._sources,
             )
-            await self._supervisor.apply_settings(self.state.settings)
+            self._supervisor.begin(self.state.settings)
             running = [
                 tasks.create_task(work, name=name) for name, work in self._work(self._supervisor, self._pager)
             ]
@@ -254,7 +264,9 @@ class Daemon:
         log_findings(resolved)
         if (old.log_level, old.log_format) != (new.log_level, new.log_format):
             logs.set_up(new.log_level, new.log_format)
-        await supervisor.apply_settings(new)
+        await supervisor.end_outdated(new)
+        self.state.apply_settings(new, time.monotonic())
+        supervisor.begin(new)
         if old.realtime != new.realtime:
             self._log_source()
         self._relay.settings_changed()
@@ -327,12 +339,12 @@ def _to_both(one: Deliver, other: Deliver) -> Deliver:
 
 
 @asynccontextmanager
-async def _http_client() -> AsyncIterator[aiohttp.ClientSession]:
+async def _http_client(reads_directly: bool) -> AsyncIterator[aiohttp.ClientSession]:
     connector = aiohttp.TCPConnector(limit=0)  # a connection per symbol, and as many as the machine carries
     async with aiohttp.ClientSession(
         connector=connector,
         headers={"User-Agent": f"feedd/{__version__}"},
         skip_auto_headers=("Accept",),
-        ws_response_class=socket_class(),
+        ws_response_class=socket_class(reads_directly),
     ) as http:
         yield http

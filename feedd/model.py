@@ -5,7 +5,9 @@ Names here are promises to operators (dashboards, alerts, scripts): a change is 
 
 from __future__ import annotations
 
-from enum import StrEnum
+from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
+from typing import Protocol
 
 
 class Source(StrEnum):
@@ -111,3 +113,109 @@ class ConsumerDisconnect(StrEnum):
     PROTOCOL_ERROR = "protocol_error"
     LIMIT = "limit"
     SHUTDOWN = "shutdown"
+
+
+class StreamKind(Enum):
+    """A family of streams that carry the same news, whatever a venue's payload for it looks like."""
+
+    TRADE = auto()
+    AGG_TRADE = auto()
+    BOOK_TICKER = auto()
+    DEPTH = auto()
+    PARTIAL_DEPTH = auto()
+    KLINE = auto()
+    MINI_TICKER = auto()
+    TICKER = auto()
+    WINDOW_TICKER = auto()
+    AVERAGE_PRICE = auto()
+
+
+class ContinuityRule(Enum):
+    """What a stream's own identities prove."""
+
+    STEP = auto()
+    """Ids step by one: every hole is a loss of known size."""
+    SPAN = auto()
+    """A message spans ids, and the next one begins where it ended: every hole is a loss of known size."""
+    RISING = auto()
+    """Ids rise, and skip: they tell a repetition, never a loss."""
+    EVENT_TIME = auto()
+    """There is no id; event times rise, and two different messages may share one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continuity:
+    """A stream's rule, and the attributes of its payload that the rule is about."""
+
+    rule: ContinuityRule
+    first: str = ""
+    """The attribute with the message's only id, or with the first of those that it spans."""
+    last: str = ""
+    """The attribute with the last id that it spans."""
+    may_repeat: bool = False
+    """A message with the newest id may be sent again, and is then as good as new."""
+
+    @property
+    def counts_loss(self) -> bool:
+        """Tell whether ids are without holes, so that a hole is a loss."""
+        return self.rule in (ContinuityRule.STEP, ContinuityRule.SPAN)
+
+
+UNROUTED = ""
+"""The route of a venue that serves all of its streams under one address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream without its symbol, such as `trade`, `depth@100ms` or `kline_1s`: the label in the metrics."""
+
+    name: str
+    kind: StreamKind
+    continuity: Continuity
+    carries_symbol: bool = True
+    """The payload says which symbol it is of."""
+    has_history: bool = False
+    """Messages that were missed can be fetched by their ids."""
+    route: str = UNROUTED
+    """Under which of the venue's addresses it is served."""
+
+    @property
+    def interval(self) -> str | None:
+        """The candle's interval of a kline stream, else None."""
+        return self.name.removeprefix("kline_") if self.kind is StreamKind.KLINE else None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One stream of one symbol."""
+
+    symbol: str
+    stream: Stream
+
+    @property
+    def wire_name(self) -> str:
+        """The name that Binance knows it by: the symbol in lower case, the rest is case-sensitive."""
+        return f"{self.symbol.lower()}@{self.stream.name}"
+
+    @property
+    def wire_symbol(self) -> str | None:
+        """What the payload's symbol field must say; None where the payload carries none."""
+        return self.symbol if self.stream.carries_symbol else None
+
+
+class Event(Protocol):
+    """A decoded message, as far as every floor needs it; the venue's payload has the rest."""
+
+    @property
+    def event_time(self) -> int | None:
+        """When it happened, in milliseconds since the epoch by the venue's clock; None if it is unsaid."""
+
+
+class EventFrame(Protocol):
+    """A decoded message and the wire name of the stream that it came in."""
+
+    @property
+    def stream(self) -> str: ...
+
+    @property
+    def data(self) -> Event: ...

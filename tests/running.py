@@ -176,7 +176,9 @@ class Running:
             for symbol_state in self.daemon.state.symbols.values()
             for stream_state in symbol_state.streams.values()
         ]
-        counting = [stream_state for stream_state in stream_states if stream_state.stream.kind.counts_loss]
+        counting = [
+            stream_state for stream_state in stream_states if stream_state.stream.continuity.counts_loss
+        ]
         await self.until(lambda _: all(stream_state.messages for stream_state in counting), timeout)
 
 

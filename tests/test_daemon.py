@@ -13,7 +13,8 @@ import pytest
 from feedd import daemon as daemon_module
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Reason, Source
-from feedd.sources.rest import pollers as rest
+from feedd.sources.options import SourceOptions
+from feedd.sources.rest.pollers import ClockTiming
 from tests.running import LATENCY_LIMIT, SYMBOLS, EnvFile, Running, running, running_on, settings_for
 
 HIT, OTHER = SYMBOLS
@@ -289,11 +290,11 @@ async def test_jump_of_the_hosts_clock_halts_and_blinds_nothing(
     ahead, real = 0.0, time.time
     monkeypatch.setattr(time, "time", lambda: real() + ahead)  # the exchange has a clock of its own
     monkeypatch.setattr(daemon_module, "SUPERVISE_SECONDS", 0.02)
-    monkeypatch.setattr(rest, "ASK_AGAIN_AFTER_SECONDS", 0.05)
+    options = SourceOptions(clock=ClockTiming(every=15.0, at_most_every=0.05))
     async with Exchange(EXCHANGE) as exchange:
         if not is_measured:
             exchange.set_fault("rest_http", status=503)
-        async with running(settings_for(exchange)) as feedd, feedd.listening() as listener:
+        async with running(settings_for(exchange), sources=options) as feedd, feedd.listening() as listener:
             symbol_state, clock = feedd.symbol_state(), feedd.daemon.state.clock
             await feedd.until_open()
             await feedd.until(lambda _: (clock.synced_at is not None) is is_measured)

@@ -1,4 +1,4 @@
-"""Brings the messages of two connections into the order of one.
+"""A/B line arbitration: brings the messages of two connections into the order of one.
 
 The first copy of a message wins. What is ahead of messages that the other connection may still bring is held
 back until it brings them, or has passed them by, or a quarter of a second is over: so a connection can be
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from feedd.core.connection_set import ConnectionRecord
-from feedd.core.symbol_state import StreamState
-from feedd.venues.binance.spot.payloads import Frame, Payload
+from feedd.core.stream_state import StreamState
+from feedd.model import EventFrame
 
 HOLD_SECONDS: Final = 0.25
 HELD_MAX: Final = 10_000
@@ -27,7 +27,7 @@ class HeldMessage:
     """A message that waits for those before it."""
 
     stream_state: StreamState
-    frame: Frame[Payload]
+    frame: EventFrame
     raw: bytes
     read_at: float
     record: ConnectionRecord
@@ -65,7 +65,7 @@ class Arbitrator:
             self.settled()
             return
         for stream_state, merge in zip(self._stream_states.values(), self._merges.values(), strict=True):
-            stream_state.sequence.overlapping = True
+            stream_state.sequence.begin_overlap()
             merge.joining = {record} | {held.record for held in merge.held}
             merge.behind_since = None
             if stream_state.sequence.newest is not None:
@@ -85,14 +85,14 @@ class Arbitrator:
         """Only one connection delivers, and has brought the last of what had been seen before."""
         if len(self._connection_set) < 2:
             for stream_state in self._stream_states.values():
-                stream_state.sequence.overlapping = False
+                stream_state.sequence.end_overlap()
 
     @property
     def is_caught_up(self) -> bool:
         """Nothing is held back."""
         return not self._waiting
 
-    def may_pass(self, record: ConnectionRecord, frame: Frame[Payload], raw: bytes, now: float) -> bool:
+    def may_pass(self, record: ConnectionRecord, frame: EventFrame, raw: bytes, now: float) -> bool:
         """Tell whether a message read at `now` goes on at once; if not, it is held, and comes by `ready`."""
         stream_state, merge = self._stream_states[frame.stream], self._merges[frame.stream]
         held = HeldMessage(stream_state, frame, raw, now, record, stream_state.sequence.position(frame.data))
@@ -124,7 +124,7 @@ class Arbitrator:
         are others.
         """
         for stream_state, merge in zip(self._stream_states.values(), self._merges.values(), strict=True):
-            newest = None if stream_state.stream.kind.counts_loss else stream_state.sequence.newest
+            newest = None if stream_state.stream.continuity.counts_loss else stream_state.sequence.newest
             if newest is None or any(reached >= newest for reached in merge.reached.values()):
                 merge.behind_since = None
             elif merge.behind_since is None:
@@ -135,12 +135,21 @@ class Arbitrator:
                 stream_state.sequence.forget()
 
     def _waits(self, merge: _Merge, held: HeldMessage, now: float) -> bool:
+        # A connection delivers each stream in its order, so a message waits only for what another connection
+        # may still bring before it, and never longer than the hold.
+        # Ids without holes say by themselves that something before it is out (is_ahead): it waits until each
+        # other connection has reached its position, since what they have not brought by then they never will.
+        # Ids that skip can't say so. While both connections are established the first copy of each wins and
+        # whatever is lower is old; the danger is a connection that has just joined: its first message may be
+        # ahead of messages that only the other one brings. So the first messages of a joining connection wait
+        # for the others' progress, and no others do. A connection that has brought nothing of a skipping
+        # stream (None) proves nothing and holds nothing up.
         if now - held.read_at >= HOLD_SECONDS:
             return False
         others = [merge.reached.get(record) for record in self._connection_set if record is not held.record]
         if held.stream_state.sequence.is_ahead(held.frame.data):
             return any(reached is None or reached < held.position for reached in others)
-        if held.record not in merge.joining or held.stream_state.stream.kind.counts_loss:
+        if held.record not in merge.joining or held.stream_state.stream.continuity.counts_loss:
             return False
         # These ids skip, so only the other connection's progress tells what was missing between.
         return any(reached is not None and reached < held.position for reached in others)

@@ -1,4 +1,4 @@
-"""How many connections may still be tried: one budget for the whole process.
+"""What the whole process may still ask of the exchange: attempts to connect, and weight at its REST side.
 
 Binance allows an address 300 attempts in five minutes (Binance spot docs, web-socket-streams.md, "Websocket
 Limits") and bans those that don't heed it. The budget is lower, so that a restart and other programs have
@@ -12,6 +12,7 @@ is back, and the budget is still there for everyone's return.
 from __future__ import annotations
 
 from collections import deque
+from itertools import accumulate
 from typing import Final
 
 WINDOW_SECONDS: Final = 300.0
@@ -36,6 +37,10 @@ class ConnectBudget:
         self._failing: set[str] = set()
         self.outage_since: float | None = None
         """Since when the exchange has been out for all; None while it isn't."""
+
+    def apply_limit(self, limit: int) -> None:
+        """Allow so many attempts from now on."""
+        self.limit = limit
 
     @property
     def spread(self) -> float:
@@ -98,3 +103,58 @@ class ConnectBudget:
     def _forget(self, now: float) -> None:
         while self._attempts and now >= self._attempts[0] + self._window:
             self._attempts.popleft()
+
+
+class WeightBudget:
+    """At most so much weight in any minute, and none while the exchange has asked for a pause."""
+
+    def __init__(self, limit: int, used_max: int, minute: float = 60.0) -> None:
+        """Set the limits.
+
+        Args:
+            limit: what feedd takes of the address's weight in a minute.
+            used_max: where all programs of the address together have used so much, feedd stands back.
+            minute: the seconds in a minute.
+        """
+        self._limit = limit
+        self._used_max = used_max
+        self._minute = minute
+        self._taken: deque[tuple[float, int]] = deque()
+        self._used = 0
+        self._held_until = 0.0
+
+    @classmethod
+    def under(cls, weight_per_minute: int) -> WeightBudget:
+        """Return a budget for history alone where an address has that much (Binance docs, "IP Limits").
+
+        A fifth: the rest is for the clock, the status, and other programs. Above four fifths of use by all
+        programs of the address feedd stands back for a minute.
+        """
+        return cls(weight_per_minute // 5, weight_per_minute * 4 // 5)
+
+    def acquire(self, weight: int, now: float) -> float:
+        """Take that weight, which is within the limit. Returns 0, or the seconds after which to ask again."""
+        while self._taken and now >= self._taken[0][0] + self._minute:
+            self._used -= self._taken.popleft()[1]
+        if now < self._held_until:
+            return self._held_until - now
+        surplus = self._used + weight - self._limit
+        if surplus > 0:
+            return self._free_at(surplus) - now
+        self._taken.append((now, weight))
+        self._used += weight
+        return 0.0
+
+    def hold(self, seconds: float, now: float) -> None:
+        """Ask for nothing for so many seconds."""
+        self._held_until = max(self._held_until, now + seconds)
+
+    def note_used(self, used: int, now: float) -> None:
+        """Take note of the weight that the address has used in this minute, by the exchange's own count."""
+        if used >= self._used_max:
+            self.hold(self._minute, now)
+
+    def _free_at(self, weight: int) -> float:
+        freed = accumulate(each for _, each in self._taken)
+        last = next(at for (at, _), so_far in zip(self._taken, freed, strict=True) if so_far >= weight)
+        return last + self._minute

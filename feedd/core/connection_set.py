@@ -55,6 +55,25 @@ class ConnectionRecord:
         self.alone_since: float | None = None
         """Since when its sibling delivers and it doesn't."""
 
+    def heard(self, now: float) -> None:
+        """Note a market message of the only connection: since when it delivers is not asked yet."""
+        self.last_at = now
+
+    def received(self, now: float) -> None:
+        """Note a market message that was read then."""
+        self.last_at = now
+        if self.first_at is None:
+            self.first_at = now
+
+    def leave(self, reason: DisconnectReason) -> None:
+        """Note that it will be let go once another delivers."""
+        self.leaving = reason
+
+    def anew_from(self, at: float | None) -> None:
+        """Count from that message on for how long it delivers, if nothing was counted yet."""
+        if self.first_at is None:
+            self.first_at = at
+
     @property
     def heard_at(self) -> float:
         """When it last spoke, or was opened."""
@@ -67,7 +86,7 @@ class ConnectionSet:
     def __init__(self, wanted: int, stale_after: float) -> None:
         self.wanted = wanted
         self.stale_after = stale_after
-        self.dialling = False
+        self.is_dialling = False
         """Another one is being opened."""
         self._open: list[ConnectionRecord] = []
         self._probed_at: float | None = None
@@ -93,7 +112,7 @@ class ConnectionSet:
         """Note a connection that was opened."""
         for other in self._open:
             # Only now does it matter since when the other one delivers.
-            other.first_at = other.first_at or other.last_at
+            other.anew_from(other.last_at)
         record = ConnectionRecord(url, now, renew_at)
         self._open.append(record)
         return record
@@ -108,9 +127,9 @@ class ConnectionSet:
         """Tell whether every open connection has been silent for half the limit."""
         return bool(self._open) and all(now - record.heard_at >= self.silence for record in self._open)
 
-    def need(self, now: float) -> Need | None:
+    def wants_connection(self, now: float) -> Need | None:
         """Return why another connection should be opened now; None if it shouldn't."""
-        if self.dialling or len(self._open) == LINKS_MAX:
+        if self.is_dialling or len(self._open) == LINKS_MAX:
             return None
         if not self._open:
             return Need.FIRST
@@ -121,8 +140,17 @@ class ConnectionSet:
             return Need.SPARE
         return Need.PROBE if self.is_suspect(now) and self._may_probe(now) else None
 
+    def apply_policy(self, wanted: int, stale_after: float) -> None:
+        """Hold so many connections from now on, and judge silence by that limit."""
+        self.wanted = wanted
+        self.stale_after = stale_after
+
+    def dialling(self, is_dialling: bool) -> None:
+        """Note whether another connection is being opened."""
+        self.is_dialling = is_dialling
+
     def probing(self, now: float) -> None:
-        """Note that the need for a probe is being met."""
+        """Note that the want of a probe is being met."""
         self._probed_at = now
         self._probe_pause = min(max(FIRST_PROBE_PAUSE, self._probe_pause * 2.0), LONGEST_PROBE_PAUSE)
 
@@ -146,7 +174,7 @@ class ConnectionSet:
         )
 
     def next_decision_at(self, now: float) -> float:
-        """Return when `need` and `outgrown` can say something else, if no message or end comes before."""
+        """Return when the answers may change by time alone, if no message or end comes before."""
         if len(self._open) == LINKS_MAX:
             passing = self.wanted < LINKS_MAX or any(record.leaving is not None for record in self._open)
             soon = now + (RECHECK_SECONDS if passing else self.grace)
@@ -181,6 +209,11 @@ class ConnectionSet:
     def _frozen(
         self, record: ConnectionRecord, other: ConnectionRecord, now: float
     ) -> tuple[ConnectionRecord, DisconnectReason] | None:
+        # Frozen means: its sibling goes on delivering and it doesn't. Both carry the same messages, so the
+        # last words of both may be copies of one: only a word of the sibling's that is later than its own by
+        # more than the grace counts as one that it failed to bring. From then on it is alone; a word of its
+        # own afterwards (heard_at > alone_since) starts the count anew. It must stay alone for the grace and
+        # have been silent for half the limit, so that one which merely lags in a burst is never cut.
         if other.last_at is None or other.last_at <= record.heard_at + self.grace:
             record.alone_since = None  # the last words of both may be copies of one message
         elif record.alone_since is None or record.heard_at > record.alone_since:

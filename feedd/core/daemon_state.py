@@ -6,12 +6,12 @@ The whole state of the daemon in plain values: sources write it, outputs read it
 from __future__ import annotations
 
 from feedd.config.settings import Settings
+from feedd.config.venue_choice import streams_for
 from feedd.core.budgets import ConnectBudget
 from feedd.core.histogram import Histogram
-from feedd.core.latency import VenueClock
 from feedd.core.symbol_state import SymbolLimits, SymbolState
-from feedd.model import ConsumerDisconnect, Reason, Rejection, Source
-from feedd.venues.binance.spot.streams import Stream, parse_stream
+from feedd.core.venue_clock import VenueClock
+from feedd.model import ConsumerDisconnect, Reason, Rejection, Source, Stream
 
 LOOP_LAG_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -63,7 +63,7 @@ class DaemonState:
         """Take other settings: symbols come and go, thresholds move, what stays keeps its state."""
         self.settings = settings
         self.source = Source.REALTIME if settings.realtime else Source.STATIC
-        self.connect_budget.limit = settings.connect_budget
+        self.connect_budget.apply_limit(settings.connect_budget)
         known = self.symbols
         self.symbols = {
             symbol: known.get(symbol) or self._symbol_state(symbol, now) for symbol in settings.symbols
@@ -115,7 +115,7 @@ class DaemonState:
 
     def streams(self) -> tuple[Stream, ...]:
         """Return the streams that the live feed of a symbol is made of."""
-        return tuple(parse_stream(name) for name in self.settings.streams)
+        return streams_for(self.settings)
 
     def _symbol_state(self, symbol: str, now: float) -> SymbolState:
         return SymbolState(symbol, self.streams(), self.limits(symbol), self.clock, now)

@@ -14,7 +14,7 @@ QUIET_SECONDS: Final = 1.0
 
 def standing(symbol_state: SymbolState, now: float) -> tuple[FeedHealth, str]:
     """Return how the feed stands, and what that is taken from."""
-    age, limit = symbol_state.staleness.age(now), symbol_state.staleness.limit
+    age, limit = symbol_state.age(now), symbol_state.stale_after
     if symbol_state.is_live and not symbol_state.is_connected:
         return FeedHealth.DOWN, f"no connection, next attempt in {symbol_state.backoff_seconds:.0f} s"
     silence = f"no message for {age:.1f} s"

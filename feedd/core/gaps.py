@@ -91,7 +91,7 @@ class Loss:
 class GapLedger:
     """What became of the ids that one stream skipped. Counts are plain numbers that never fall."""
 
-    __slots__ = ("_remembered", "backfilled", "is_fetched", "losses", "lost", "news", "pending")
+    __slots__ = ("_remembered", "backfilled", "has_new_gaps", "is_fetched", "losses", "lost", "pending")
 
     def __init__(self) -> None:
         self.is_fetched = False
@@ -102,17 +102,30 @@ class GapLedger:
         self.pending = IdRanges(HOLES_PENDING_MAX, IDS_PENDING_MAX)
         """What is being fetched. Where the ids began anew it is another object than before."""
         self.losses: list[Loss] = []
-        """What was given up of it, to be taken out by whoever tells of it."""
-        self.news = False
-        """Something else is pending than when this was last set back."""
+        """What was given up of it and nobody has been told of yet: `take_losses` empties the list."""
+        self.has_new_gaps = False
+        """Something else is pending than when this was last acknowledged."""
         self._remembered = IdRanges(HOLES_REMEMBERED)
+
+    def fetch(self, is_fetched: bool) -> None:
+        """Note whether somebody fetches what is missing from now on."""
+        self.is_fetched = is_fetched
+
+    def acknowledge_gaps(self) -> None:
+        """Note that whoever fetches knows of all that is pending."""
+        self.has_new_gaps = False
+
+    def take_losses(self) -> list[Loss]:
+        """Return what was given up since the last call: whoever takes it tells of it."""
+        losses, self.losses = self.losses, []
+        return losses
 
     def skipped(self, first: int, last: int) -> None:
         """Note ids that a message has left out."""
         if not self.is_fetched:
             self._lose([(first, last)])
             return
-        self.news = True
+        self.has_new_gaps = True
         self.pending.add((first, last))
         self._give_up(self.pending.remove_surplus(), "too much is missing")
 
@@ -139,7 +152,7 @@ class GapLedger:
     def begin_anew(self, why: str) -> None:
         """Forget every hole, because ids mean something else from now on; what was pending is lost."""
         if self.pending:
-            self.news = True
+            self.has_new_gaps = True
         self.give_up(why)
         self._remembered = IdRanges(HOLES_REMEMBERED)
 

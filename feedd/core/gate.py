@@ -55,7 +55,7 @@ class Gate:
         self.halts = dict.fromkeys(GATED, 0)
         """How often each reason became active."""
         self.changes: list[GateChange] = []
-        """What the owner has to tell; it empties the list."""
+        """What nobody has been told of yet: `take_changes` empties the list."""
         self._good_since: float | None = None
 
     @property
@@ -66,6 +66,11 @@ class Gate:
     def reasons(self) -> tuple[Reason, ...]:
         """The active reasons, in the order of their definition."""
         return tuple(reason for reason in GATED if reason in self.active)
+
+    def take_changes(self) -> list[GateChange]:
+        """Return the changes since the last call: whoever takes them tells the world."""
+        changes, self.changes = self.changes, []
+        return changes
 
     def trip(self, reason: Reason, now: float) -> None:
         """A cause has begun: halt."""

@@ -16,20 +16,7 @@ from collections import deque
 from typing import Any, Final
 
 from feedd.core.gaps import GapLedger
-from feedd.venues.binance.spot.payloads import (
-    AggTrade,
-    AveragePrice,
-    BookTicker,
-    Depth,
-    Kline,
-    MiniTicker,
-    PartialDepth,
-    Payload,
-    Ticker,
-    Trade,
-    WindowTicker,
-)
-from feedd.venues.binance.spot.streams import StreamKind
+from feedd.model import Continuity, ContinuityRule
 
 IDENTITIES_REMEMBERED: Final = 64
 EVENT_TIMES_REMEMBERED: Final = 8
@@ -45,7 +32,7 @@ SERVERS_DIFFER_MS: Final = 100
 class Sequence(ABC):
     """The state of one stream of one symbol. Counts are plain numbers for whoever exports them."""
 
-    __slots__ = ("copies", "duplicates", "gaps", "missing", "overlapping", "resets")
+    __slots__ = ("copies", "duplicates", "gaps", "ledger", "overlapping", "resets")
 
     def __init__(self) -> None:
         self.overlapping = False
@@ -54,14 +41,22 @@ class Sequence(ABC):
         """Repetitions while overlapping, and `duplicates`, those that nothing explains."""
         self.duplicates = 0
         self.gaps = 0
-        """Holes in the ids, and `missing`, what became of the ids that were in them."""
-        self.missing = GapLedger()
+        """Holes in the ids, and `ledger`, what became of the ids that were in them."""
+        self.ledger = GapLedger()
         self.resets = 0
+
+    def begin_overlap(self) -> None:
+        """From now on two connections deliver the stream: repetitions are expected."""
+        self.overlapping = True
+
+    def end_overlap(self) -> None:
+        """One connection delivers, and has brought the last of what the other had brought before."""
+        self.overlapping = False
 
     @property
     def missed(self) -> int:
         """Return how many ids were skipped, less those that were backfilled or still may be."""
-        return self.missing.lost
+        return self.ledger.lost
 
     @abstractmethod
     def admit(self, payload: Any) -> bool:
@@ -105,7 +100,7 @@ class _Consecutive(Sequence):
 
     def forget(self) -> None:
         self._next = None
-        self.missing.begin_anew("the feed began anew")
+        self.ledger.begin_anew("the feed began anew")
 
     @property
     def newest(self) -> int | None:
@@ -124,12 +119,12 @@ class _Consecutive(Sequence):
                 return self._repeated()
             if first > self._next:
                 self.gaps += 1
-                self.missing.skipped(self._next, first - 1)
+                self.ledger.skipped(self._next, first - 1)
         elif self._begins_anew(first, event_time):
             self.resets += 1
-            self.missing.begin_anew("the ids began anew")
+            self.ledger.begin_anew("the ids began anew")
             self._start, self._start_time = first, event_time
-        elif self.missing.came(first, last):
+        elif self.ledger.came(first, last):
             return True
         else:
             return self._repeated()
@@ -146,55 +141,59 @@ class _Consecutive(Sequence):
 
     def _is_of_before(self, event_time: int) -> bool:
         """Tell whether it is a copy that lags behind a new beginning: its higher id is of the old ones."""
+        # After a reset ids start low, so that a lagging copy of the old ones looks like a jump ahead: a gap
+        # of millions. Only its event time gives it away: it happened before the first of the new ids. Two
+        # servers may date one event differently, hence the tolerance; without a second connection there are
+        # no copies, and without a reset there is nothing that they could lag behind.
         return self.overlapping and self.resets > 0 and event_time < self._start_time - SERVERS_DIFFER_MS
 
 
-class TradeSequence(_Consecutive):
-    """Trade ids step by one."""
+class StepSequence(_Consecutive):
+    """Ids step by one."""
 
-    __slots__ = ()
+    __slots__ = ("_id",)
 
-    def position(self, payload: Trade) -> int:
-        return payload.trade_id
+    def __init__(self, id_attribute: str) -> None:
+        """Read each message's id from that attribute of its payload."""
+        super().__init__()
+        self._id = id_attribute
 
-    def admit(self, payload: Trade) -> bool:
-        if payload.trade_id == self._next:
-            self._next += 1
+    def position(self, payload: Any) -> int:
+        number: int = getattr(payload, self._id)
+        return number
+
+    def admit(self, payload: Any) -> bool:
+        number: int = getattr(payload, self._id)
+        if number == self._next:
+            self._next = number + 1
             self._last_time = payload.event_time
             return True
-        return self._irregular(payload.trade_id, payload.trade_id, payload.event_time)
+        return self._irregular(number, number, payload.event_time)
 
 
-class AggTradeSequence(_Consecutive):
-    """Aggregate trade ids step by one."""
+class SpanSequence(_Consecutive):
+    """A message's first id follows the last one's last."""
 
-    __slots__ = ()
+    __slots__ = ("_first_id", "_last_id")
 
-    def position(self, payload: AggTrade) -> int:
-        return payload.aggregate_id
+    def __init__(self, first_attribute: str, last_attribute: str) -> None:
+        """Read the first and the last id that a message spans from these attributes of its payload."""
+        super().__init__()
+        self._first_id = first_attribute
+        self._last_id = last_attribute
 
-    def admit(self, payload: AggTrade) -> bool:
-        if payload.aggregate_id == self._next:
-            self._next += 1
+    def position(self, payload: Any) -> int:
+        first: int = getattr(payload, self._first_id)
+        return first
+
+    def admit(self, payload: Any) -> bool:
+        first: int = getattr(payload, self._first_id)
+        last: int = getattr(payload, self._last_id)
+        if first == self._next:
+            self._next = last + 1
             self._last_time = payload.event_time
             return True
-        return self._irregular(payload.aggregate_id, payload.aggregate_id, payload.event_time)
-
-
-class DepthSequence(_Consecutive):
-    """A message's first update id follows the last one's last."""
-
-    __slots__ = ()
-
-    def position(self, payload: Depth) -> int:
-        return payload.first_update_id
-
-    def admit(self, payload: Depth) -> bool:
-        if payload.first_update_id == self._next:
-            self._next = payload.last_update_id + 1
-            self._last_time = payload.event_time
-            return True
-        return self._irregular(payload.first_update_id, payload.last_update_id, payload.event_time)
+        return self._irregular(first, last, payload.event_time)
 
 
 class _Rising(Sequence):
@@ -237,36 +236,26 @@ class _Rising(Sequence):
         return True
 
 
-class BookTickerSequence(_Rising):
-    """Update ids rise. An older quote than the newest one is old news, whether seen before or not."""
+class RisingSequence(_Rising):
+    """Ids rise. What is older than the newest one is old news, whether seen before or not."""
 
-    __slots__ = ()
+    __slots__ = ("_id", "_may_repeat")
 
-    def __init__(self) -> None:
+    def __init__(self, id_attribute: str, *, may_repeat: bool = False) -> None:
+        """Read each message's id from that attribute. `may_repeat`: the newest one may be sent again."""
         super().__init__(IDENTITIES_REMEMBERED)
+        self._id = id_attribute
+        self._may_repeat = may_repeat
 
-    def position(self, payload: BookTicker) -> int:
-        return payload.update_id
+    def position(self, payload: Any) -> int:
+        number: int = getattr(payload, self._id)
+        return number
 
-    def admit(self, payload: BookTicker) -> bool:
-        return self._admit(payload.update_id)
-
-
-class PartialDepthSequence(_Rising):
-    """The book's update id; a book that didn't change may be sent again and is then as good as new."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        super().__init__(IDENTITIES_REMEMBERED)
-
-    def position(self, payload: PartialDepth) -> int:
-        return payload.last_update_id
-
-    def admit(self, payload: PartialDepth) -> bool:
-        if payload.last_update_id == self._last and not self.overlapping:
+    def admit(self, payload: Any) -> bool:
+        number: int = getattr(payload, self._id)
+        if self._may_repeat and number == self._last and not self.overlapping:
             return True
-        return self._admit(payload.last_update_id)
+        return self._admit(number)
 
 
 class EventTimeSequence(_Rising):
@@ -276,13 +265,14 @@ class EventTimeSequence(_Rising):
 
     def __init__(self) -> None:
         super().__init__(EVENT_TIMES_REMEMBERED)
-        self._newest: tuple[Payload, ...] = ()
+        self._newest: tuple[Any, ...] = ()
         """The last messages that share the newest event time."""
 
-    def position(self, payload: Kline | MiniTicker | Ticker | WindowTicker | AveragePrice) -> int:
-        return payload.event_time
+    def position(self, payload: Any) -> int:
+        event_time: int = payload.event_time
+        return event_time
 
-    def admit(self, payload: Kline | MiniTicker | Ticker | WindowTicker | AveragePrice) -> bool:
+    def admit(self, payload: Any) -> bool:
         if payload.event_time != self._last:
             if not self._admit(payload.event_time):
                 return False
@@ -294,18 +284,14 @@ class EventTimeSequence(_Rising):
         return True
 
 
-def sequence_for(kind: StreamKind) -> Sequence:
-    """Return a fresh sequence with the rule of that kind of stream."""
-    match kind:
-        case StreamKind.TRADE:
-            return TradeSequence()
-        case StreamKind.AGG_TRADE:
-            return AggTradeSequence()
-        case StreamKind.DEPTH:
-            return DepthSequence()
-        case StreamKind.BOOK_TICKER:
-            return BookTickerSequence()
-        case StreamKind.PARTIAL_DEPTH:
-            return PartialDepthSequence()
-        case _:
+def sequence_for(continuity: Continuity) -> Sequence:
+    """Return a fresh sequence with that rule."""
+    match continuity.rule:
+        case ContinuityRule.STEP:
+            return StepSequence(continuity.first)
+        case ContinuityRule.SPAN:
+            return SpanSequence(continuity.first, continuity.last)
+        case ContinuityRule.RISING:
+            return RisingSequence(continuity.first, may_repeat=continuity.may_repeat)
+        case ContinuityRule.EVENT_TIME:
             return EventTimeSequence()

@@ -32,6 +32,18 @@ class StalenessRule:
         """Tell whether the newest message is older than the limit."""
         return now >= self.deadline
 
+    def apply_limit(self, limit: float) -> None:
+        """Take another limit."""
+        self.limit = limit
+
+    def expect_after(self, seconds: float) -> None:
+        """Expect the next message only so many seconds after the newest."""
+        self.expected_after = seconds
+
+    def received(self, now: float) -> None:
+        """A message was read."""
+        self.last_at = now
+
     def restart(self, now: float) -> None:
         """Begin again, as if nothing had ever come."""
         self.since = now

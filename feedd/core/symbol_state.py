@@ -1,8 +1,8 @@
-"""One symbol's feed: composes decoding's results, sequence, freshness, latency and schema into the gate.
+"""One symbol's state: composes sequences, staleness, latency and decode failures into the gate.
 
 It is told what happened and when (monotonic seconds) and keeps the numbers; whoever owns it does the I/O,
-asks for `deadline`, calls `tick` then, and tells the world of `gate.changes`. Connections come and go beneath
-it.
+asks for `deadline`, calls `tick` then, and emits what `gate.take_changes` returns. Connections come and go
+beneath it, on each of the routes that the venue has for its streams.
 """
 
 from __future__ import annotations
@@ -12,17 +12,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from feedd.config.settings import ResumePolicy
+from feedd.config.keys import ResumePolicy
 from feedd.core.decode_failures import DecodeFailureRule
 from feedd.core.gate import Gate
 from feedd.core.histogram import LATENCY_BOUNDS, PROCESSING_BOUNDS, Histogram
-from feedd.core.latency import LatencyRule, VenueClock
-from feedd.core.mute_detector import MuteDetector
-from feedd.core.sequence import Sequence, sequence_for
-from feedd.core.staleness import StalenessRule
-from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason
-from feedd.venues.binance.spot.payloads import Payload
-from feedd.venues.binance.spot.streams import Stream, Subscription
+from feedd.core.latency import LatencyRule
+from feedd.core.route_state import RouteState
+from feedd.core.stream_state import StreamState
+from feedd.core.venue_clock import VenueClock
+from feedd.model import (
+    UNROUTED,
+    ConnectFailure,
+    DisconnectReason,
+    Event,
+    InvalidReason,
+    Reason,
+    Stream,
+    Subscription,
+)
 
 TRADING: Final = "TRADING"
 
@@ -35,22 +42,6 @@ class SymbolLimits:
     latency: float
     resume_after: float
     resume: ResumePolicy
-
-
-class StreamState:
-    """One stream of one symbol."""
-
-    __slots__ = ("last_at", "messages", "mute_detector", "sequence", "stream", "symbol", "wire_name")
-
-    def __init__(self, subscription: Subscription) -> None:
-        self.symbol = subscription.symbol
-        self.stream: Stream = subscription.stream
-        self.wire_name = subscription.wire_name
-        self.sequence: Sequence = sequence_for(subscription.stream.kind)
-        self.mute_detector = MuteDetector()
-        self.messages = 0
-        """Handed on; repetitions are counted apart."""
-        self.last_at: float | None = None
 
 
 class Counts:
@@ -74,12 +65,15 @@ class SymbolState:
         self, symbol: str, streams: Iterable[Stream], limits: SymbolLimits, clock: VenueClock, now: float
     ) -> None:
         self.symbol = symbol
-        self.streams = {
-            subscription.wire_name: StreamState(subscription)
-            for subscription in (Subscription(symbol, stream) for stream in streams)
-        }
+        self.routes: dict[str, RouteState] = {}
+        """What the source is made of: one for each address that the venue serves streams under."""
+        self.streams: dict[str, StreamState] = {}
+        """By wire name: all that any source has delivered since the start."""
+        self.stale_after = limits.stale_after
+        self._current: tuple[Stream, ...] = ()
+        """What the source of now delivers."""
+        self._take_up(tuple(streams), now)
         self.gate = Gate(limits.resume_after, limits.resume, now)
-        self.staleness = StalenessRule(limits.stale_after, now)
         self.counts = Counts()
         self.exchange_latency = Histogram(LATENCY_BOUNDS)
         self.processing_latency = Histogram(PROCESSING_BOUNDS)
@@ -88,19 +82,34 @@ class SymbolState:
         """What the venue says of the symbol, such as TRADING; None before the first answer."""
         self.backoff_seconds = 0.0
         """How long the next attempt to connect is being put off; 0 while connected."""
-        self.open_connections = 0
         self._clock = clock
         self._measures_latency = True
         self._latency_rule = LatencyRule(limits.latency)
-        self._schema = DecodeFailureRule()
+        self._decode_failures = DecodeFailureRule()
         self._ordinal = 0
         self._latency: float | None = None
-        self._good_from: float | None = None
-        self._streams: tuple[Stream, ...] = ()
+        self._receiving: StreamState | None = None
+        """Whose message `receive` was given last."""
 
     @property
     def is_connected(self) -> bool:
-        return self.open_connections > 0
+        """Tell whether every route has an open connection."""
+        return all(route.is_connected for route in self.routes.values())
+
+    @property
+    def open_connections(self) -> int:
+        return sum([route.open_connections for route in self.routes.values()])
+
+    @property
+    def last_message_at(self) -> float | None:
+        """When the newest message came of the route that has been silent for longest; None without any."""
+        newest = [route.staleness.last_at for route in self.routes.values()]
+        known = [at for at in newest if at is not None]
+        return min(known) if len(known) == len(newest) else None
+
+    def age(self, now: float) -> float:
+        """Return the seconds for which the most silent route has been silent."""
+        return max([route.staleness.age(now) for route in self.routes.values()])
 
     @property
     def is_live(self) -> bool:
@@ -117,12 +126,16 @@ class SymbolState:
     @property
     def deadline(self) -> float | None:
         """When `tick` must be called next; None while only a message can change anything."""
-        return None if Reason.STALE in self.gate.causes else self.staleness.deadline
+        if Reason.STALE in self.gate.causes:
+            return None
+        return min([route.staleness.deadline for route in self.routes.values()])
 
     def apply_limits(self, limits: SymbolLimits, now: float) -> None:
         """Take other thresholds."""
-        self.staleness.limit = limits.stale_after
-        self._latency_rule.limit = limits.latency
+        self.stale_after = limits.stale_after
+        for route in self.routes.values():
+            route.staleness.apply_limit(limits.stale_after)
+        self._latency_rule.apply_limit(limits.latency)
         self.gate.apply_policy(limits.resume_after, limits.resume, now)
 
     def begin(self, streams: Iterable[Stream], measures_latency: bool, now: float) -> None:
@@ -130,15 +143,13 @@ class SymbolState:
 
         Old data says nothing of latency, so a source of it must not measure any.
         """
-        self._streams = tuple(streams)
-        for stream in self._streams:
-            stream_state = StreamState(Subscription(self.symbol, stream))
-            self.streams.setdefault(stream_state.wire_name, stream_state)
+        self._take_up(tuple(streams), now)
         for stream_state in self.streams.values():
             stream_state.mute_detector.forget()
         self._measures_latency = measures_latency
         self._forget()
-        self.staleness.restart(now)
+        for route in self.routes.values():
+            route.restart(now)
         self.gate.restart(now)
         self._judge_status(now)
 
@@ -146,45 +157,55 @@ class SymbolState:
         """There is no more data, and none will come."""
         self.gate.trip(Reason.STALE, now)
 
-    def connected(self, now: float) -> None:
+    def expect_next(self, seconds: float) -> bool:
+        """Expect the next message only so many seconds after the newest. Returns whether that is sooner."""
+        staleness = self.routes[UNROUTED].staleness  # a recording has one route
+        is_sooner = seconds < staleness.expected_after
+        staleness.expect_after(seconds)
+        return is_sooner
+
+    def delay_reconnect(self, seconds: float) -> None:
+        """Note for how long the next attempt to connect is being put off."""
+        self.backoff_seconds = 0.0 if self.is_connected else seconds
+
+    def connected(self, now: float, route: str = UNROUTED) -> None:
         """A connection was opened."""
-        self.open_connections += 1
+        self.routes[route].connected()
         self.counts.connects += 1
-        self.backoff_seconds = 0.0
-        if self.open_connections == 1:
-            self._good_from = None
-        self.gate.clear(Reason.DISCONNECTED, now)
+        if self.is_connected:
+            self.backoff_seconds = 0.0
+            self.gate.clear(Reason.DISCONNECTED, now)
 
     def connect_failed(self, failure: ConnectFailure, now: float) -> None:
         """An attempt to open a connection failed."""
         self.counts.connect_failures[failure] += 1
         self._note_disconnected(now)
 
-    def disconnected(self, reason: DisconnectReason, now: float) -> float:
-        """An open connection ended. Returns for how many seconds it had delivered good data.
+    def disconnected(self, reason: DisconnectReason, now: float, route: str = UNROUTED) -> float:
+        """An open connection ended. Returns for how many seconds its route had delivered good data.
 
         One that feedd itself shuts down is no trouble: the symbol waits for its next source, or for the end.
         """
-        self.open_connections -= 1
+        ended = self.routes[route]
+        ended.disconnected()
         self.counts.disconnects[reason] += 1
-        if reason is DisconnectReason.SHUTDOWN and not self.is_connected:
+        if reason is DisconnectReason.SHUTDOWN and not ended.is_connected:
             self.gate.restart(now)
         else:
             self._note_disconnected(now)
-        last_at = self.staleness.last_at
-        return 0.0 if self._good_from is None or last_at is None else last_at - self._good_from
+        return ended.good_for
 
-    def receive(self, stream_state: StreamState, payload: Payload, now: float) -> bool:
+    def receive(self, stream_state: StreamState, event: Event, now: float) -> bool:
         """Take a decoded message of one of the lanes, read at `now`.
 
         Returns whether it is to be handed on, after which `handed_on` must be called; a repetition is not.
         """
         self._ordinal += 1
-        if not stream_state.sequence.admit(payload):
+        if not stream_state.sequence.admit(event):
             return False
-        stream_state.messages += 1
-        stream_state.last_at = self.staleness.last_at = now
-        event_time = payload.event_time
+        stream_state.received(now)
+        self._receiving = stream_state
+        event_time = event.event_time
         if event_time is None or not self._measures_latency:
             self._latency = None
         else:
@@ -215,8 +236,9 @@ class SymbolState:
                 same = bucket == len(histogram.bounds) or total <= histogram.bounds[bucket]
                 histogram.counts[bucket if same else bisect_left(histogram.bounds, total)] += 1
                 histogram.total += total
-        if self._good_from is None:
-            self._good_from = read_at
+        receiving = self._receiving
+        if receiving is not None:
+            receiving.route.delivered(read_at)
         if self.gate.active:
             self._recover(done_at)
 
@@ -226,10 +248,14 @@ class SymbolState:
         self._ordinal += 1
         if reason is InvalidReason.UNKNOWN_EVENT:
             return  # well-formed news of the exchange: worth counting, no reason to doubt the rest
-        self._schema.note_invalid(self._ordinal)
+        self._decode_failures.note_invalid(self._ordinal)
         self.gate.bad()
-        if self._schema.is_failing(self._ordinal):
+        if self._decode_failures.is_failing(self._ordinal):
             self.gate.trip(Reason.SCHEMA, now)
+
+    def discard(self) -> None:
+        """A message came while the symbol was being rebuilt after a bug."""
+        self.counts.discarded += 1
 
     def unknown_fields(self, count: int) -> None:
         """A trusted message carried fields that feedd doesn't know."""
@@ -237,22 +263,20 @@ class SymbolState:
 
     def tick(self, now: float) -> None:
         """Let time pass."""
-        if self.staleness.is_stale(now):
+        if any(route.staleness.is_stale(now) for route in self.routes.values()):
             self.gate.trip(Reason.STALE, now)
 
     def mute_changes(self, now: float) -> list[StreamState]:
         """Learn the streams' rhythm. Returns those that have gone mute, or are not any more."""
-        siblings_speak = self.staleness.age(now) < self.staleness.limit / 2.0
         changed = []
         for stream_state in self.streams.values():
-            stream_state.mute_detector.observe(stream_state.messages, now)
-            silent_for = now - (
-                self.staleness.since if stream_state.last_at is None else stream_state.last_at
-            )
+            staleness = stream_state.route.staleness
+            siblings_speak = staleness.age(now) < staleness.limit / 2.0
             speaks = siblings_speak and self._is_awaited(stream_state)
-            if stream_state.mute_detector.judge(
-                silent_for, stream_state.last_at is not None, speaks, self.staleness.limit
-            ):
+            stream_state.mute_detector.observe(stream_state.messages, now)
+            silent_for = stream_state.silent_for(now)
+            has_spoken = stream_state.last_at is not None
+            if stream_state.mute_detector.judge(silent_for, has_spoken, speaks, staleness.limit):
                 changed.append(stream_state)
         return changed
 
@@ -279,12 +303,13 @@ class SymbolState:
 
     def _is_awaited(self, stream_state: StreamState) -> bool:
         # A source that was left behind may have brought streams which this one doesn't.
-        return self._measures_latency and stream_state.stream in self._streams
+        return self._measures_latency and stream_state.stream in self._current
 
     def _forget(self) -> None:
-        self._schema = DecodeFailureRule()
+        self._decode_failures = DecodeFailureRule()
         self._latency_rule = LatencyRule(self._latency_rule.limit)
-        self._good_from = None
+        for route in self.routes.values():
+            route.forget_good()
         for stream_state in self.streams.values():
             stream_state.sequence.forget()
 
@@ -309,7 +334,28 @@ class SymbolState:
         return False
 
     def _recover(self, now: float) -> None:
-        self.gate.clear(Reason.STALE, now)
-        if Reason.SCHEMA in self.gate.causes and not self._schema.is_failing(self._ordinal):
+        if self._others_are_fresh(now):
+            self.gate.clear(Reason.STALE, now)
+        if Reason.SCHEMA in self.gate.causes and not self._decode_failures.is_failing(self._ordinal):
             self.gate.clear(Reason.SCHEMA, now)
         self.gate.good(now)
+
+    def _others_are_fresh(self, now: float) -> bool:
+        """Tell whether no route but the one that has just delivered is stale."""
+        delivered = None if self._receiving is None else self._receiving.route
+        return not any(
+            route.staleness.is_stale(now) for route in self.routes.values() if route is not delivered
+        )
+
+    def _take_up(self, streams: tuple[Stream, ...], now: float) -> None:
+        """Make routes and streams what a source is made of; what has been known before keeps its numbers."""
+        self._current = streams
+        names = {stream.route for stream in streams} or {UNROUTED}
+        self.routes = {
+            name: self.routes.get(name) or RouteState(name, self.stale_after, now) for name in sorted(names)
+        }
+        for stream in streams:
+            subscription = Subscription(self.symbol, stream)
+            if subscription.wire_name not in self.streams:
+                route = self.routes[stream.route]
+                self.streams[subscription.wire_name] = StreamState(subscription, route)

@@ -8,15 +8,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from feedd import __version__
+from feedd.config.venue_choice import venue_for
 from feedd.core.daemon_state import DaemonState
 from feedd.core.feed_health import standing
 from feedd.core.gate import GateChange
 from feedd.core.histogram import Histogram
-from feedd.core.symbol_state import StreamState, SymbolState
+from feedd.core.stream_state import StreamState
+from feedd.core.symbol_state import SymbolState
 from feedd.model import Reason, Source
 from feedd.native import is_native
 from feedd.outputs.clock_reading import ClockReading
-from feedd.venues.binance.spot.endpoints import endpoints
 
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
@@ -122,7 +123,7 @@ def _endpoints(state: DaemonState) -> dict[str, Any] | None:
     if state.source is not Source.REALTIME:
         return None
     settings = state.settings
-    venue = endpoints(settings.venue, settings.ws_urls, settings.rest_url)
+    venue = venue_for(settings)
     return {"ws_urls": venue.ws_urls, "rest_url": venue.rest_url}
 
 
@@ -146,7 +147,7 @@ def _symbol(state: DaemonState, symbol_state: SymbolState, now: ClockReading) ->
         "limits": _limits(state, symbol_state),
         "connected": symbol_state.is_connected,
         "connections": symbol_state.open_connections,
-        "staleness_seconds": round(symbol_state.staleness.age(now.monotonic), 3),
+        "staleness_seconds": round(symbol_state.age(now.monotonic), 3),
         "backoff_seconds": round(symbol_state.backoff_seconds, 3),
         "connects": counts.connects,
         "connect_failures": _nonzero(counts.connect_failures),
@@ -191,8 +192,8 @@ def _stream_state(stream_state: StreamState, now: ClockReading) -> dict[str, Any
         "mute": stream_state.mute_detector.is_mute,
         "gaps": sequence.gaps,
         "missed": sequence.missed,
-        "backfilled": sequence.missing.backfilled,
-        "pending": sequence.missing.pending.ids,
+        "backfilled": sequence.ledger.backfilled,
+        "pending": sequence.ledger.pending.ids,
         "resets": sequence.resets,
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,15 +12,17 @@ from typing import Final
 import aiohttp
 
 from feedd.config.settings import Settings
+from feedd.config.venue_choice import streams_for, venue_for
 from feedd.core.daemon_state import DaemonState
-from feedd.sources.live.live_feed import ConnectionPolicy, LiveFeed
+from feedd.model import UNROUTED
+from feedd.sources.live.live_feed import ConnectionPolicy, LiveFeed, Surroundings
+from feedd.sources.options import SourceOptions
 from feedd.sources.replay.static_feed import StaticFeed
 from feedd.sources.rest.backfill import Backfill
 from feedd.sources.rest.client import RestClient
 from feedd.sources.rest.pollers import ClockPoller, StatusPoller, VenueStatus, VenueTime
 from feedd.sources.symbol_pipeline import Announce, Deliver, SymbolPipeline
-from feedd.venues.binance.spot.endpoints import endpoints
-from feedd.venues.binance.spot.streams import Stream, parse_stream
+from feedd.venues.venue import Route, Venue
 
 SAMPLES: Final = Path(__file__).parents[1] / "samples"
 """What static mode plays where no data of one's own is configured."""
@@ -31,10 +33,10 @@ CHECKED_AT_ONCE: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class LivePlan:
-    """A feed from the exchange."""
+    """A feed from the exchange, by one of the venue's routes."""
 
-    ws_urls: tuple[str, ...]
-    streams: tuple[Stream, ...]
+    venue: Venue
+    route: Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +55,25 @@ Group = tuple[str, ...]
 """The symbols of one feed."""
 
 
-def plan_for(settings: Settings) -> Plan:
-    """Return what each feed is made of. A feed whose plan stays the same is left alone."""
+@dataclass(frozen=True, slots=True)
+class FeedKey:
+    """What tells one feed from another: its symbols, and the route that it connects by."""
+
+    route: str
+    group: Group
+
+
+def plans_for(settings: Settings) -> dict[str, Plan]:
+    """Return what the feeds of each route are made of. A feed whose plan stays the same is left alone."""
     if not settings.realtime:
         is_only_symbol = len(settings.symbols) == 1
-        return StaticPlan(
-            settings.csv_path or SAMPLES, is_only_symbol, settings.csv_minutes, settings.csv_speed
-        )
-    venue = endpoints(settings.venue, settings.ws_urls, settings.rest_url)
-    return LivePlan(venue.ws_urls, tuple(parse_stream(name) for name in settings.streams))
+        path = settings.csv_path or SAMPLES
+        return {UNROUTED: StaticPlan(path, is_only_symbol, settings.csv_minutes, settings.csv_speed)}
+    venue = venue_for(settings)
+    return {route.name: LivePlan(venue, route) for route in venue.routes(streams_for(settings))}
 
 
-def upkeep_for(settings: Settings) -> ConnectionPolicy:
+def policy_for(settings: Settings) -> ConnectionPolicy:
     """Return how a live feed keeps its connections; this may change while it runs."""
     return ConnectionPolicy(settings.redundancy, settings.rotate_after_hours * 3600.0, settings.rotate_window)
 
@@ -99,43 +108,57 @@ class FeedSupervisor:
         *,
         deliver_backfill: Deliver,
         in_use: Callable[[str], bool],
+        options: SourceOptions | None = None,
     ) -> None:
         self._state = state
-        self._http = http
         self._tasks = tasks
         self._deliver = deliver
         self._announce = announce
         self._monotonic = monotonic
         self._deliver_backfill = deliver_backfill
-        self._in_use = in_use
-        self.backfill = Backfill(http, state.connect_budget, monotonic)
+        self._options = SourceOptions() if options is None else options
+        self._http = http
+        self._surroundings = Surroundings(
+            http, state.connect_budget, in_use=in_use, outage_over=self._hurry, monotonic=monotonic
+        )
+        self.backfill = Backfill(
+            http,
+            state.connect_budget,
+            monotonic,
+            timing=self._options.backfill,
+            weights=self._options.weights,
+        )
         self._pipelines: dict[str, SymbolPipeline] = {}
-        self._running: dict[Group, _Running] = {}
+        self._running: dict[FeedKey, _Running] = {}
         self._clock_poller: ClockPoller | None = None
-        self._venue_tasks: tuple[str, list[asyncio.Task[None]]] = ("", [])
+        self._asked: tuple[Venue | None, list[asyncio.Task[None]]] = (None, [])
+        """The venue that is asked for its time and the symbols' status, and who asks."""
 
-    async def apply_settings(self, settings: Settings) -> None:
-        """Make what runs what the settings say."""
-        plan = plan_for(settings)
-        same = [group for group, running in self._running.items() if running.plan == plan]
-        groups = groups_for(settings, same)
-        await self._end([group for group in self._running if group not in same or group not in groups])
-        self._state.apply_settings(settings, self._monotonic())
+    async def end_outdated(self, settings: Settings) -> None:
+        """End every feed that these settings don't have, or have otherwise: the first half of a change.
+
+        When it returns, nothing of a source that is left delivers any more: the daemon's state may change.
+        """
+        wanted = self._wanted(settings)
+        await self._end([key for key, running in self._running.items() if wanted.get(key) != running.plan])
+
+    def begin(self, settings: Settings) -> None:
+        """Make what runs what the settings say, once the daemon's state knows them: the second half."""
         for symbol in self._pipelines.keys() - self._state.symbols.keys():
             self._pipelines.pop(symbol).stop()
         for pipeline in self._pipelines.values():
             pipeline.rearm()
         for running in self._running.values():
             if isinstance(running.feed, LiveFeed):
-                running.feed.apply_policy(upkeep_for(settings))
-        for group in groups:
-            if group not in self._running:
-                self._begin(group, plan)
-        venue = endpoints(settings.venue, settings.ws_urls, settings.rest_url)
-        self._ask_venue(venue.rest_url if settings.realtime else "")
-        self.backfill.apply_settings(
-            venue.rest_url if settings.realtime and settings.backfill else "", self._pipelines
-        )
+                running.feed.apply_policy(policy_for(settings))
+        missing = {key: plan for key, plan in self._wanted(settings).items() if key not in self._running}
+        self._begin_symbols(missing, settings)
+        for key, plan in missing.items():
+            self._begin(key, plan)
+        venue = venue_for(settings)
+        self._ask_venue(venue if settings.realtime and venue.rest_url else None)
+        is_fetching = settings.realtime and settings.backfill and venue.rest_url
+        self.backfill.apply_settings(venue if is_fetching else None, self._pipelines)
         self.emit_changes()
 
     def emit_changes(self) -> None:
@@ -149,7 +172,7 @@ class FeedSupervisor:
             self._clock_poller.doubt()
 
     async def watch_for_mute_streams(self) -> None:
-        """Look at every symbol's rhythm once a second, in portions that hold no message up."""
+        """Check every symbol's streams once a second, in portions that hold no message up."""
         while True:
             pipelines = list(self._pipelines.values())
             for start in range(0, len(pipelines), CHECKED_AT_ONCE):
@@ -161,37 +184,42 @@ class FeedSupervisor:
     async def stop(self) -> None:
         """End every feed, each socket with a close frame."""
         await self._end(list(self._running))
-        self._ask_venue("")
-        self.backfill.apply_settings("", self._pipelines)
+        self._ask_venue(None)
+        self.backfill.apply_settings(None, self._pipelines)
         for pipeline in self._pipelines.values():
             pipeline.stop()
 
-    def _begin(self, group: Group, plan: Plan) -> None:
-        pipelines = [self._pipeline(symbol) for symbol in group]
+    def _wanted(self, settings: Settings) -> dict[FeedKey, Plan]:
+        """Return every feed that the settings ask for, with what it is made of."""
+        wanted = {}
+        for route, plan in plans_for(settings).items():
+            same = [
+                key.group
+                for key, running in self._running.items()
+                if key.route == route and running.plan == plan
+            ]
+            for group in groups_for(settings, same):
+                wanted[FeedKey(route, group)] = plan
+        return wanted
+
+    def _begin_symbols(self, beginning: Mapping[FeedKey, Plan], settings: Settings) -> None:
+        """Have the symbols of these feeds begin anew, each once, whatever number of routes it has."""
+        streams = streams_for(settings) if settings.realtime else ()
+        for symbol in dict.fromkeys(symbol for key in beginning for symbol in key.group):
+            self._pipeline(symbol).begin(streams, measures_latency=settings.realtime)
+
+    def _begin(self, key: FeedKey, plan: Plan) -> None:
+        pipelines = [self._pipeline(symbol) for symbol in key.group]
         feed: LiveFeed | StaticFeed
         match plan:
-            case LivePlan():
-                for pipeline in pipelines:
-                    pipeline.begin(plan.streams, measures_latency=True)
-                upkeep, budget = upkeep_for(self._state.settings), self._state.connect_budget
-                feed = LiveFeed(
-                    self._http,
-                    plan.ws_urls,
-                    pipelines,
-                    plan.streams,
-                    budget,
-                    upkeep,
-                    in_use=self._in_use,
-                    outage_over=self._hurry,
-                )
-            case StaticPlan():
+            case LivePlan(venue, route):
+                policy, timing = policy_for(self._state.settings), self._options.connection
+                feed = LiveFeed(venue, route, pipelines, policy, self._surroundings, timing)
+            case StaticPlan(path, is_only_symbol, minutes, speed):
                 (pipeline,) = pipelines
-                pipeline.begin((), measures_latency=False)
-                feed = StaticFeed(
-                    pipeline, plan.path, plan.minutes, plan.speed, is_only_symbol=plan.is_only_symbol
-                )
-        task = self._tasks.create_task(feed.run(), name=f"feed {' '.join(group)}")
-        self._running[group] = _Running(plan, feed, task)
+                feed = StaticFeed(pipeline, path, minutes, speed, is_only_symbol=is_only_symbol)
+        task = self._tasks.create_task(feed.run(), name=f"feed {key.route} {' '.join(key.group)}")
+        self._running[key] = _Running(plan, feed, task)
 
     def _hurry(self, spread: float) -> None:
         for running in self._running.values():
@@ -210,26 +238,28 @@ class FeedSupervisor:
             )
         return self._pipelines[symbol]
 
-    async def _end(self, groups: list[Group]) -> None:
-        ending = [self._running.pop(group).task for group in groups]
+    async def _end(self, keys: list[FeedKey]) -> None:
+        ending = [self._running.pop(key).task for key in keys]
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
 
-    def _ask_venue(self, rest_url: str) -> None:
-        """Ask that address for the venue's time and status; nobody if it is empty."""
-        asked, tasks = self._venue_tasks
-        if rest_url == asked:
+    def _ask_venue(self, venue: Venue | None) -> None:
+        """Ask that venue for its time and status; nobody where it is None."""
+        asked, tasks = self._asked
+        if venue == asked:
             return
         for task in tasks:
             task.cancel()
         self._clock_poller = None
-        self._venue_tasks = (rest_url, self._pollers(rest_url) if rest_url else [])
+        self._asked = (venue, [] if venue is None else self._pollers(venue))
 
-    def _pollers(self, rest_url: str) -> list[asyncio.Task[None]]:
+    def _pollers(self, venue: Venue) -> list[asyncio.Task[None]]:
         http = RestClient(self._http, self._state.connect_budget, self._monotonic)
-        self._clock_poller = ClockPoller(VenueTime(http, rest_url), self._state.clock)
-        status = StatusPoller(VenueStatus(http, rest_url), lambda: tuple(self._pipelines), self._note_status)
+        venue_time = VenueTime(http, venue.rest_url + venue.rest.time)
+        self._clock_poller = ClockPoller(venue_time, self._state.clock, timing=self._options.clock)
+        venue_status = VenueStatus(http, venue.rest_url + venue.rest.exchange_info)
+        status = StatusPoller(venue_status, lambda: tuple(self._pipelines), self._note_status)
         return [
             self._tasks.create_task(self._clock_poller.run(), name="clock"),
             self._tasks.create_task(

@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable, Iterable
 
 from feedd.core.gate import GateChange
-from feedd.core.symbol_state import TRADING, StreamState, SymbolState
+from feedd.core.stream_state import StreamState
+from feedd.core.symbol_state import TRADING, SymbolState
 from feedd.errors import DecodeError
 from feedd.logs import fields
-from feedd.model import ConnectFailure, DisconnectReason
-from feedd.venues.binance.spot.decode import Drifted
-from feedd.venues.binance.spot.payloads import Payload
-from feedd.venues.binance.spot.streams import Stream
+from feedd.model import UNROUTED, ConnectFailure, DisconnectReason, Event, Stream
+from feedd.venues.binance.common.control_replies import Drifted
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +74,7 @@ class SymbolPipeline:
 
     def expect_next(self, seconds: float) -> None:
         """Say that the next message is due only so many seconds after the newest: no silence until then."""
-        shrinks = seconds < self.symbol_state.staleness.expected_after
-        self.symbol_state.staleness.expected_after = seconds
-        if shrinks:
+        if self.symbol_state.expect_next(seconds):
             self.rearm()  # a timer only looks later by itself, never earlier
 
     def ended(self, detail: str) -> None:
@@ -86,10 +83,10 @@ class SymbolPipeline:
         self.symbol_state.ended(self._monotonic())
         self.emit_changes()
 
-    def accept(self, stream_state: StreamState, payload: Payload, raw: bytes, read_at: float) -> None:
+    def accept(self, stream_state: StreamState, event: Event, raw: bytes, read_at: float) -> None:
         """Carry a decoded message, read at monotonic `read_at`, to the symbol's state and the outputs."""
         symbol_state = self.symbol_state
-        if not symbol_state.receive(stream_state, payload, read_at):
+        if not symbol_state.receive(stream_state, event, read_at):
             return
         self._deliver(stream_state, raw)
         symbol_state.handed_on(read_at, self._monotonic())
@@ -97,8 +94,8 @@ class SymbolPipeline:
             self.emit_changes()
         if self._timer is None:
             self._arm()
-        if stream_state.sequence.missing.news:
-            stream_state.sequence.missing.news = False
+        if stream_state.sequence.ledger.has_new_gaps:
+            stream_state.sequence.ledger.acknowledge_gaps()
             self._note_missing(stream_state)
 
     def accept_backfill(self, stream_state: StreamState, raw: bytes) -> None:
@@ -135,9 +132,17 @@ class SymbolPipeline:
             )
         self.emit_changes()
 
-    def connected(self) -> None:
-        """A connection for the symbol was opened."""
-        self.symbol_state.connected(self._monotonic())
+    def discard(self) -> None:
+        """Count a message that came while the symbol was being rebuilt after a bug."""
+        self.symbol_state.discard()
+
+    def delay_reconnect(self, seconds: float) -> None:
+        """Note for how long the next attempt to connect is being put off."""
+        self.symbol_state.delay_reconnect(seconds)
+
+    def connected(self, route: str = UNROUTED) -> None:
+        """A connection for the symbol was opened on that route."""
+        self.symbol_state.connected(self._monotonic(), route)
         self.emit_changes()
 
     def connect_failed(self, failure: ConnectFailure) -> None:
@@ -145,9 +150,9 @@ class SymbolPipeline:
         self.symbol_state.connect_failed(failure, self._monotonic())
         self.emit_changes()
 
-    def disconnected(self, reason: DisconnectReason) -> float:
+    def disconnected(self, reason: DisconnectReason, route: str = UNROUTED) -> float:
         """An open connection ended. Returns for how many seconds it had delivered good data."""
-        good_for = self.symbol_state.disconnected(reason, self._monotonic())
+        good_for = self.symbol_state.disconnected(reason, self._monotonic(), route)
         self.emit_changes()
         return good_for
 
@@ -187,15 +192,14 @@ class SymbolPipeline:
                 extra=fields(
                     symbol=self.symbol_state.symbol,
                     stream=stream_state.stream.name,
-                    silent_seconds=f"{now - (stream_state.last_at or self.symbol_state.staleness.since):.1f}",
+                    silent_seconds=f"{stream_state.silent_for(now):.1f}",
                     usual_gap_seconds=f"{stream_state.mute_detector.mean_interval or 0.0:.3f}",
                 ),
             )
 
     def emit_changes(self) -> None:
         """Announce what has changed at the gate."""
-        changes, self.symbol_state.gate.changes = self.symbol_state.gate.changes, []
-        for change in changes:
+        for change in self.symbol_state.gate.take_changes():
             self._announce(self.symbol_state, change)
 
     def rearm(self) -> None:

@@ -17,7 +17,7 @@ import uvloop
 
 from feedd import logs
 from feedd.config.settings import LogFormat, LogLevel, resolve
-from feedd.core.symbol_state import StreamState
+from feedd.core.stream_state import StreamState
 from feedd.daemon import Daemon
 
 

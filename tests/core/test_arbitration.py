@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise, product
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,9 +16,12 @@ from msgspec.structs import replace
 
 from feedd.core.arbitration import BEHIND_SECONDS, HELD_MAX, HOLD_SECONDS, Arbitrator
 from feedd.core.connection_set import OVERLAP_SECONDS, RECHECK_SECONDS, ConnectionRecord
-from feedd.core.symbol_state import StreamState
-from feedd.venues.binance.spot.payloads import AggTrade, BookTicker, Depth, Frame, Kline, Payload, Trade
-from feedd.venues.binance.spot.streams import Subscription, parse_stream
+from feedd.core.route_state import RouteState
+from feedd.core.stream_state import StreamState
+from feedd.model import Subscription
+from feedd.venues.binance.common.frame import Frame
+from feedd.venues.binance.spot.payloads import AggTrade, BookTicker, Depth, Kline, Payload, Trade
+from feedd.venues.binance.spot.tables import SPOT
 from tests.venues.binance.spot.frames import EVENT_TIME, data
 
 TRADE, AGGREGATE, DEPTH, QUOTE, CANDLE = "trade", "aggTrade", "depth@100ms", "bookTicker", "kline_1s"
@@ -51,11 +55,12 @@ class Feed:
 
     def __init__(self, *streams: str) -> None:
         self.streams = {
-            stream: StreamState(Subscription("BTCUSDT", parse_stream(stream))) for stream in streams
+            stream: StreamState(Subscription("BTCUSDT", SPOT.parse_stream(stream)), RouteState("", 10.0, 0.0))
+            for stream in streams
         }
         self.arbiter = Arbitrator(self.streams.values())
         self.open: list[ConnectionRecord] = []
-        self.passed: list[Payload] = []
+        self.passed: list[Any] = []
 
     def opens(self, name: str, now: float = 0.0) -> ConnectionRecord:
         record = ConnectionRecord(name, now, renew_at=86_400.0)
@@ -73,7 +78,7 @@ class Feed:
         if len(self.open) == 1 and self.arbiter.is_caught_up:
             self._admit(stream, payload)
             return
-        record.first_at = now if record.first_at is None else record.first_at
+        record.received(now)
         if self.arbiter.may_pass(record, frame, record.url.encode(), now):
             self._admit(stream, payload)
         self.pass_on_what_waited(now)
@@ -88,7 +93,7 @@ class Feed:
             assert held.read_at <= now
             self._admit(held.stream_state.stream.name, held.frame.data)
 
-    def _admit(self, stream: str, payload: Payload) -> None:
+    def _admit(self, stream: str, payload: Any) -> None:
         if self.streams[stream].sequence.admit(payload):
             self.passed.append(payload)
 

@@ -12,6 +12,7 @@ from feedd.core.budgets import (
     RESERVE,
     WINDOW_SECONDS,
     ConnectBudget,
+    WeightBudget,
 )
 
 
@@ -184,3 +185,46 @@ def test_the_fewer_wait_for_the_exchange_the_closer_they_come_after_each_other()
     assert spreads == [1.0, 1.0, pytest.approx(0.05), pytest.approx(0.5), 1.0]
     budget.delivered()
     assert budget.spread == 1.0
+
+
+def test_weight_within_the_limit_is_free() -> None:
+    budget = WeightBudget(100, 4800)
+    assert [budget.acquire(25, 1000.0 + second) for second in range(4)] == [0.0] * 4
+
+
+def test_weight_beyond_the_limit_waits_until_enough_is_a_minute_old() -> None:
+    budget = WeightBudget(100, 4800)
+    for second in range(4):
+        budget.acquire(25, 1000.0 + second)
+    assert budget.acquire(4, 1000.0 + 10.0) == 60.0 - 10.0
+    assert budget.acquire(26, 1000.0 + 10.0) == 60.0 + 1.0 - 10.0
+    assert budget.acquire(100, 1000.0 + 10.0) == 60.0 + 3.0 - 10.0
+    assert budget.acquire(4, 1000.0 + 60.0) == 0.0
+    assert budget.acquire(100, 1000.0 + 3.0 + 60.0) == 60.0 - 3.0
+
+
+def test_pause_holds_back_even_with_weight_left() -> None:
+    budget = WeightBudget(100, 4800)
+    budget.hold(30.0, 1000.0)
+    budget.hold(5.0, 1000.0)
+    assert budget.acquire(1, 1000.0 + 10.0) == 20.0
+    assert budget.acquire(1, 1000.0 + 30.0) == 0.0
+
+
+@pytest.mark.parametrize(("used", "wait"), [(4800 - 1, 0.0), (4800, 60.0)])
+def test_address_near_its_limit_is_left_alone_for_a_minute(used: int, wait: float) -> None:
+    budget = WeightBudget.under(6000)
+    budget.note_used(used, 1000.0)
+    assert budget.acquire(25, 1000.0) == wait
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 20.0), st.sampled_from((4, 25))), max_size=100))
+def test_any_minute_holds_no_more_than_the_limit(requests: list[tuple[float, int]]) -> None:
+    budget, now, taken = WeightBudget(100, 4800), 0.0, []
+    for pause, weight in requests:
+        now += pause
+        while (wait := budget.acquire(weight, now)) > 0.0:
+            now = max(now + wait, now + 0.001)
+        taken.append((now, weight))
+    for start, _ in taken:
+        assert sum(weight for at, weight in taken if start <= at < start + 60.0) <= 100

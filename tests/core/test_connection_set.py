@@ -104,42 +104,42 @@ def test_one_that_had_spoken_alone_delivers_since_then() -> None:
 
 
 def test_feed_without_a_connection_needs_its_first() -> None:
-    assert new_connection_set().need(0.0) is Need.FIRST
+    assert new_connection_set().wants_connection(0.0) is Need.FIRST
 
 
 def test_nothing_more_is_needed_while_one_is_being_opened() -> None:
     connection_set = new_connection_set()
-    connection_set.dialling = True
-    assert connection_set.need(0.0) is None
+    connection_set.dialling(True)
+    assert connection_set.wants_connection(0.0) is None
 
 
 @pytest.mark.parametrize("leaving", [None, ROTATION, SHUTDOWN])
 def test_there_are_never_more_than_two(leaving: DisconnectReason | None) -> None:
     connection_set, elder, younger = two_connection_set(wanted=LINKS_MAX)
     elder.leaving = younger.leaving = leaving
-    assert connection_set.need(10_000.0) is None
+    assert connection_set.wants_connection(10_000.0) is None
 
 
 def test_one_that_delivers_is_enough_unless_two_are_wanted() -> None:
     connection_set = new_connection_set()
     opened(connection_set, 0.0)
-    assert connection_set.need(1.0) is None
+    assert connection_set.wants_connection(1.0) is None
     connection_set.wanted = 2
-    assert connection_set.need(1.0) is Need.SPARE
+    assert connection_set.wants_connection(1.0) is Need.SPARE
 
 
 def test_one_that_the_exchange_will_close_needs_a_successor() -> None:
     connection_set = new_connection_set()
     opened(connection_set, 0.0).leaving = SHUTDOWN
-    assert connection_set.need(1.0) is Need.SUCCESSOR
+    assert connection_set.wants_connection(1.0) is Need.SUCCESSOR
 
 
 def test_one_that_is_to_be_renewed_needs_another_first() -> None:
     connection_set = new_connection_set()
     record = opened(connection_set, 0.0, renew_at=50.0)
     hear(connection_set, 49.9, record)
-    assert (connection_set.to_retire(49.999, True), connection_set.need(49.999)) == (None, None)
-    assert (connection_set.to_retire(50.0, True), connection_set.need(50.0)) == (None, Need.SPARE)
+    assert (connection_set.to_retire(49.999, True), connection_set.wants_connection(49.999)) == (None, None)
+    assert (connection_set.to_retire(50.0, True), connection_set.wants_connection(50.0)) == (None, Need.SPARE)
     assert record.leaving is ROTATION
 
 
@@ -148,7 +148,7 @@ def test_announced_end_is_not_taken_for_a_renewal() -> None:
     record = opened(connection_set, 0.0, renew_at=50.0)
     record.leaving = SHUTDOWN
     connection_set.to_retire(50.0, True)
-    assert connection_set.need(50.0) is Need.SUCCESSOR
+    assert connection_set.wants_connection(50.0) is Need.SUCCESSOR
 
 
 def test_one_that_is_silent_for_half_the_limit_is_probed() -> None:
@@ -157,9 +157,9 @@ def test_one_that_is_silent_for_half_the_limit_is_probed() -> None:
     hear(connection_set, 20.0, record)
     assert (
         connection_set.is_suspect(20.0 + SILENCE - 0.001),
-        connection_set.need(20.0 + SILENCE - 0.001),
+        connection_set.wants_connection(20.0 + SILENCE - 0.001),
     ) == (False, None)
-    assert (connection_set.is_suspect(20.0 + SILENCE), connection_set.need(20.0 + SILENCE)) == (
+    assert (connection_set.is_suspect(20.0 + SILENCE), connection_set.wants_connection(20.0 + SILENCE)) == (
         True,
         Need.PROBE,
     )
@@ -168,7 +168,10 @@ def test_one_that_is_silent_for_half_the_limit_is_probed() -> None:
 def test_one_that_never_spoke_is_probed_half_the_limit_after_its_opening() -> None:
     connection_set = new_connection_set()
     opened(connection_set, 20.0)
-    assert [connection_set.need(20.0 + SILENCE - 0.001), connection_set.need(20.0 + SILENCE)] == [
+    assert [
+        connection_set.wants_connection(20.0 + SILENCE - 0.001),
+        connection_set.wants_connection(20.0 + SILENCE),
+    ] == [
         None,
         Need.PROBE,
     ]
@@ -188,7 +191,7 @@ def probe_times(connection_set: ConnectionSet, record: ConnectionRecord, until: 
     """Probe in vain whenever that is needed, and return when, as seconds of silence."""
     times, now = [], record.heard_at
     while now < until:
-        if connection_set.need(now) is Need.PROBE:
+        if connection_set.wants_connection(now) is Need.PROBE:
             connection_set.probing(now)
             times.append(now - record.heard_at)
         now += SILENCE
@@ -221,7 +224,10 @@ def test_new_silence_after_a_probe_in_vain_is_probed_when_its_pause_is_over_but_
     record = opened(connection_set, 0.0)
     connection_set.probing(5.0)
     hear(connection_set, spoke_at, record)
-    assert [connection_set.need(probed_at - 0.001), connection_set.need(probed_at)] == [None, Need.PROBE]
+    assert [
+        connection_set.wants_connection(probed_at - 0.001),
+        connection_set.wants_connection(probed_at),
+    ] == [None, Need.PROBE]
 
 
 def test_probe_that_healed_the_feed_makes_the_next_one_come_at_once() -> None:
@@ -229,7 +235,7 @@ def test_probe_that_healed_the_feed_makes_the_next_one_come_at_once() -> None:
     connection_set.probing(99.0)
     assert first_outgrown(connection_set, 105.0, 110.0, younger) == (106.0, elder, STALLED)
     connection_set.closed(elder)
-    assert connection_set.need(106.0 + SILENCE) is Need.PROBE
+    assert connection_set.wants_connection(106.0 + SILENCE) is Need.PROBE
 
 
 @pytest.mark.parametrize("leaving", [None, ROTATION, SHUTDOWN])
@@ -265,7 +271,7 @@ def test_renewal_that_falls_due_beside_a_spare_is_made_at_once() -> None:
     hear(connection_set, 50.2, elder, younger)
     assert connection_set.to_retire(50.2, True) == (elder, ROTATION)
     connection_set.closed(elder)
-    assert connection_set.need(50.2) is Need.SPARE
+    assert connection_set.wants_connection(50.2) is Need.SPARE
 
 
 def test_younger_one_that_the_exchange_will_close_goes_and_the_elder_stays() -> None:
@@ -274,7 +280,7 @@ def test_younger_one_that_the_exchange_will_close_goes_and_the_elder_stays() -> 
     younger.leaving = SHUTDOWN
     assert connection_set.to_retire(101.5, True) == (younger, SHUTDOWN)
     connection_set.closed(younger)
-    assert connection_set.need(101.5) is Need.SPARE
+    assert connection_set.wants_connection(101.5) is Need.SPARE
 
 
 def test_of_two_that_are_to_go_the_elder_goes_first() -> None:
@@ -283,7 +289,7 @@ def test_of_two_that_are_to_go_the_elder_goes_first() -> None:
     elder.leaving = younger.leaving = SHUTDOWN
     assert connection_set.to_retire(101.5, True) == (elder, SHUTDOWN)
     connection_set.closed(elder)
-    assert connection_set.need(101.5) is Need.SUCCESSOR
+    assert connection_set.wants_connection(101.5) is Need.SUCCESSOR
 
 
 def frozen(which: int, wanted: int = 2) -> tuple[ConnectionSet, ConnectionRecord, ConnectionRecord]:
@@ -510,17 +516,18 @@ class Story:
         self.connection_set.closed(goes)
 
     def dial(self) -> None:
-        if self.connection_set.dialling:
+        if self.connection_set.is_dialling:
             self.dialled -= 1
             if self.dialled <= 0:
-                self.connection_set.dialling = False
+                self.connection_set.dialling(False)
                 opened(self.connection_set, self.now, renew_at=self.now + RENEW_AT)
-        elif (need := self.connection_set.need(self.now)) is not None:
+        elif (need := self.connection_set.wants_connection(self.now)) is not None:
             assert (need is Need.FIRST) == (len(self.connection_set) == 0)
-            self.connection_set.dialling, self.dialled = True, self.dialling_ticks
+            self.connection_set.dialling(True)
+            self.dialled = self.dialling_ticks
             if need is Need.PROBE:
                 self.connection_set.probing(self.now)
-        assert len(self.connection_set) + self.connection_set.dialling <= LINKS_MAX
+        assert len(self.connection_set) + self.connection_set.is_dialling <= LINKS_MAX
 
     def meets(self, fault: str, side: int) -> None:
         """Let something happen to one of the open connections."""
@@ -583,21 +590,21 @@ def test_any_look_comes_when_something_is_needed_and_not_before(
     for speaks, steps in words:
         look_at = connection_set.next_decision_at(now)
         connection_set.to_retire(now, True)
-        need = connection_set.need(now)
+        need = connection_set.wants_connection(now)
         if need is Need.PROBE:
             connection_set.probing(now)
         if need is not None:
             continue
         earlier = min(now + steps / 64, look_at - 1 / 64)
         connection_set.to_retire(earlier, True)
-        assert (earlier >= now, connection_set.need(earlier)) == (True, None)
+        assert (earlier >= now, connection_set.wants_connection(earlier)) == (True, None)
         if speaks:
             now = earlier
             hear(connection_set, now, record)
         else:
             now = look_at
             connection_set.to_retire(now, True)
-            assert connection_set.need(now) is not None
+            assert connection_set.wants_connection(now) is not None
 
 
 def test_two_silent_connections_are_healed_as_soon_as_one_would_be() -> None:

@@ -6,10 +6,10 @@ import pytest
 
 from feedd.config.settings import ResumePolicy, Settings
 from feedd.core.daemon_state import DaemonState
-from feedd.core.latency import ClockSample
 from feedd.core.symbol_state import SymbolState
+from feedd.core.venue_clock import ClockSample
 from feedd.model import DisconnectReason, Reason, Source
-from feedd.venues.binance.spot.payloads import Frame
+from feedd.venues.binance.common.frame import Frame
 from tests.venues.binance.spot.frames import data, frame
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")

@@ -6,13 +6,13 @@ import pytest
 
 from feedd.config.settings import ResumePolicy
 from feedd.core.feed_health import standing
-from feedd.core.latency import VenueClock
 from feedd.core.symbol_state import SymbolLimits, SymbolState
+from feedd.core.venue_clock import VenueClock
 from feedd.model import DisconnectReason, FeedHealth
-from feedd.venues.binance.spot.streams import parse_stream
+from feedd.venues.binance.spot.tables import SPOT
 from tests.venues.binance.spot.frames import frame
 
-STREAMS = tuple(parse_stream(name) for name in ("trade", "kline_1s"))
+STREAMS = tuple(SPOT.parse_stream(name) for name in ("trade", "kline_1s"))
 
 
 def symbol_state(*, is_live: bool = True) -> SymbolState:

@@ -90,12 +90,12 @@ def test_surplus_is_the_oldest(
 def test_skipped_ids_are_lost_at_once_where_nobody_fetches_them() -> None:
     missing = GapLedger()
     missing.skipped(10, 14)
-    assert (missing.lost, len(missing.pending), missing.news, missing.losses) == (5, 0, False, [])
+    assert (missing.lost, len(missing.pending), missing.has_new_gaps, missing.losses) == (5, 0, False, [])
 
 
 def test_skipped_ids_are_pending_and_not_lost_while_they_are_fetched() -> None:
     missing = fetched((10, 14))
-    assert (missing.lost, missing.pending.ids, missing.news, missing.losses) == (0, 5, True, [])
+    assert (missing.lost, missing.pending.ids, missing.has_new_gaps, missing.losses) == (0, 5, True, [])
 
 
 def test_fetched_id_is_counted_once_and_never_lost() -> None:
@@ -163,10 +163,10 @@ def test_only_the_latest_lost_holes_are_remembered() -> None:
 def test_new_beginning_loses_what_is_pending_and_forgets_every_hole() -> None:
     missing = fetched((10, 12))
     missing.give_up("no answer", 10)
-    missing.news = False
+    missing.acknowledge_gaps()
     before = missing.pending
     missing.begin_anew("a wipe")
-    assert (missing.lost, missing.news, missing.losses[-1]) == (3, True, Loss(11, 12, 2, "a wipe"))
+    assert (missing.lost, missing.has_new_gaps, missing.losses[-1]) == (3, True, Loss(11, 12, 2, "a wipe"))
     assert missing.pending is not before
     assert not missing.came(10, 10)
     assert not missing.came(11, 11)
@@ -176,7 +176,7 @@ def test_new_beginning_with_nothing_pending_is_no_news() -> None:
     missing = fetched()
     before = missing.pending
     missing.begin_anew("a wipe")
-    assert (missing.lost, missing.news, missing.losses) == (0, False, [])
+    assert (missing.lost, missing.has_new_gaps, missing.losses) == (0, False, [])
     assert missing.pending is not before
 
 

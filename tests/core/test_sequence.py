@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.spot import DEFINITION_OF, sequence_of
 from feedd.core.gaps import HOLES_REMEMBERED
 from feedd.core.sequence import (
     COPY_LAG_MS,
@@ -16,17 +17,14 @@ from feedd.core.sequence import (
     IDENTITIES_REMEMBERED,
     LOWER_IN_ORDER,
     SERVERS_DIFFER_MS,
-    AggTradeSequence,
-    BookTickerSequence,
-    DepthSequence,
     EventTimeSequence,
-    PartialDepthSequence,
+    RisingSequence,
     Sequence,
-    TradeSequence,
-    sequence_for,
+    SpanSequence,
+    StepSequence, ,
 )
+from feedd.model import StreamKind
 from feedd.venues.binance.spot.payloads import Payload
-from feedd.venues.binance.spot.streams import StreamKind
 from tests.venues.binance.spot.frames import EVENT_TIME, data
 
 
@@ -70,11 +68,11 @@ def counts(sequence: Sequence) -> tuple[int, int, int, int]:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        (StreamKind.TRADE, TradeSequence),
-        (StreamKind.AGG_TRADE, AggTradeSequence),
-        (StreamKind.DEPTH, DepthSequence),
-        (StreamKind.BOOK_TICKER, BookTickerSequence),
-        (StreamKind.PARTIAL_DEPTH, PartialDepthSequence),
+        (StreamKind.TRADE, StepSequence),
+        (StreamKind.AGG_TRADE, StepSequence),
+        (StreamKind.DEPTH, SpanSequence),
+        (StreamKind.BOOK_TICKER, RisingSequence),
+        (StreamKind.PARTIAL_DEPTH, RisingSequence),
         (StreamKind.KLINE, EventTimeSequence),
         (StreamKind.MINI_TICKER, EventTimeSequence),
         (StreamKind.TICKER, EventTimeSequence),
@@ -83,7 +81,7 @@ def counts(sequence: Sequence) -> tuple[int, int, int, int]:
     ],
 )
 def test_kind_has_its_rule(kind: StreamKind, expected: type[Sequence]) -> None:
-    assert type(sequence_for(kind)) is expected
+    assert type(sequence_of(kind)) is expected
 
 
 CONSECUTIVE = pytest.mark.parametrize(
@@ -118,7 +116,7 @@ def test_ids_that_step_by_one_prove_repetition_and_loss(
     news: list[bool],
     expected: tuple[int, ...],
 ) -> None:
-    sequence = sequence_for(kind)
+    sequence = sequence_of(kind)
     assert admitted(sequence, map(message, ids)) == news
     assert counts(sequence) == expected
 
@@ -137,7 +135,7 @@ def test_ids_that_step_by_one_prove_repetition_and_loss(
 def test_depth_follows_from_last_to_first_update(
     spans: list[tuple[int, int]], news: list[bool], expected: tuple[int, ...]
 ) -> None:
-    sequence = sequence_for(StreamKind.DEPTH)
+    sequence = sequence_of(StreamKind.DEPTH)
     assert admitted(sequence, [depth(*span) for span in spans]) == news
     assert counts(sequence) == expected
 
@@ -145,10 +143,14 @@ def test_depth_follows_from_last_to_first_update(
 @pytest.mark.parametrize(
     ("sequence", "before", "after"),
     [
-        (TradeSequence(), [trade(1_000, 0), trade(1_001, 1)], [trade(1, 2), trade(2, 3)]),
-        (AggTradeSequence(), [aggregate(1_000, 0), aggregate(1_001, 1)], [aggregate(1, 2), aggregate(2, 3)]),
+        (StepSequence("trade_id"), [trade(1_000, 0), trade(1_001, 1)], [trade(1, 2), trade(2, 3)]),
         (
-            DepthSequence(),
+            StepSequence("aggregate_id"),
+            [aggregate(1_000, 0), aggregate(1_001, 1)],
+            [aggregate(1, 2), aggregate(2, 3)],
+        ),
+        (
+            SpanSequence("first_update_id", "last_update_id"),
             [depth(1_000, 1_004, 0), depth(1_005, 1_009, 1)],
             [depth(1, 9, 2), depth(10, 12, 3)],
         ),
@@ -162,7 +164,7 @@ def test_lower_id_with_later_event_time_is_a_new_beginning_and_no_loss(
 
 
 def test_new_beginning_forgets_the_holes() -> None:
-    sequence = sequence_for(StreamKind.TRADE)
+    sequence = sequence_of(StreamKind.TRADE)
     news = admitted(sequence, [trade(1_000, 0), trade(1_010, 1), trade(1, 2), trade(1_005, 0)])
     assert news == [True, True, True, True]
     # The straggler is taken for a jump ahead: to know better, every hole of the past would have to be kept.
@@ -170,13 +172,13 @@ def test_new_beginning_forgets_the_holes() -> None:
 
 
 def test_hole_of_before_a_new_beginning_cannot_be_filled() -> None:
-    sequence = sequence_for(StreamKind.TRADE)
+    sequence = sequence_of(StreamKind.TRADE)
     admitted(sequence, [trade(1_000, 0), trade(1_010, 1), trade(1, 2), trade(2_000, 3)])
     assert admitted(sequence, [trade(1_005, 2), trade(1_005, 2)]) == [True, False]
 
 
 def test_only_the_latest_holes_are_remembered() -> None:
-    sequence = sequence_for(StreamKind.TRADE)
+    sequence = sequence_of(StreamKind.TRADE)
     odd = [trade(trade_id) for trade_id in range(1, 2 * HOLES_REMEMBERED + 4, 2)]
     assert all(admitted(sequence, odd))
     assert admitted(sequence, [trade(2), trade(4)]) == [False, True]
@@ -187,7 +189,7 @@ def test_only_the_latest_holes_are_remembered() -> None:
 def test_forgetting_takes_any_next_message_for_the_first_and_keeps_the_counts(
     kind: StreamKind, message: Callable[[int], Payload]
 ) -> None:
-    sequence = sequence_for(kind)
+    sequence = sequence_of(kind)
     admitted(sequence, map(message, [10, 20, 20]))
     sequence.forget()
     assert admitted(sequence, map(message, [5, 6, 12])) == [True, True, True]
@@ -205,7 +207,7 @@ def test_forgetting_takes_any_next_message_for_the_first_and_keeps_the_counts(
     ],
 )
 def test_quotes_must_rise_and_may_skip(ids: list[int], news: list[bool], expected: tuple[int, ...]) -> None:
-    sequence = sequence_for(StreamKind.BOOK_TICKER)
+    sequence = sequence_of(StreamKind.BOOK_TICKER)
     assert admitted(sequence, map(quote, ids)) == news
     assert counts(sequence) == expected
 
@@ -214,13 +216,13 @@ def test_quotes_must_rise_and_may_skip(ids: list[int], news: list[bool], expecte
     ("behind", "expected"), [(IDENTITIES_REMEMBERED - 1, False), (IDENTITIES_REMEMBERED, True)]
 )
 def test_quote_older_than_all_that_are_remembered_is_a_new_beginning(behind: int, expected: bool) -> None:
-    sequence = sequence_for(StreamKind.BOOK_TICKER)
+    sequence = sequence_of(StreamKind.BOOK_TICKER)
     admitted(sequence, map(quote, range(1_000)))
     assert sequence.admit(quote(999 - behind)) is expected
 
 
 def test_book_that_did_not_change_is_as_good_as_new() -> None:
-    sequence = sequence_for(StreamKind.PARTIAL_DEPTH)
+    sequence = sequence_of(StreamKind.PARTIAL_DEPTH)
     assert admitted(sequence, map(book, [5, 5, 9, 9, 7, 5])) == [True, True, True, True, False, False]
     assert counts(sequence) == (2, 0, 0, 0)
 
@@ -239,7 +241,7 @@ def test_book_that_did_not_change_is_as_good_as_new() -> None:
 def test_candles_must_rise_in_event_time_unless_they_differ(
     messages: list[tuple[int, str]], news: list[bool], expected: tuple[int, ...]
 ) -> None:
-    sequence = sequence_for(StreamKind.KLINE)
+    sequence = sequence_of(StreamKind.KLINE)
     assert admitted(sequence, [kline(time, close) for time, close in messages]) == news
     assert counts(sequence) == expected
 
@@ -248,14 +250,18 @@ def test_candles_must_rise_in_event_time_unless_they_differ(
     ("behind", "expected"), [(EVENT_TIMES_REMEMBERED - 1, False), (EVENT_TIMES_REMEMBERED, True)]
 )
 def test_clock_set_back_by_more_than_is_remembered_is_a_new_beginning(behind: int, expected: bool) -> None:
-    sequence = sequence_for(StreamKind.KLINE)
+    sequence = sequence_of(StreamKind.KLINE)
     admitted(sequence, [kline(time) for time in range(20)])
     assert sequence.admit(kline(19 - behind, close="2.0")) is expected
 
 
 @pytest.mark.parametrize(
     ("sequence", "message"),
-    [(BookTickerSequence(), quote), (PartialDepthSequence(), book), (EventTimeSequence(), kline)],
+    [
+        (RisingSequence("update_id"), quote),
+        (RisingSequence("last_update_id", may_repeat=True), book),
+        (EventTimeSequence(), kline),
+    ],
 )
 def test_rising_identity_may_begin_anywhere_once_forgotten(
     sequence: Sequence, message: Callable[[int], Payload]
@@ -267,7 +273,7 @@ def test_rising_identity_may_begin_anywhere_once_forgotten(
 
 
 def test_forgetting_takes_candles_that_share_a_time_for_new_too() -> None:
-    sequence = sequence_for(StreamKind.KLINE)
+    sequence = sequence_of(StreamKind.KLINE)
     twins = [kline(0, "1"), kline(0, "2")]
     admitted(sequence, twins)
     sequence.forget()
@@ -330,23 +336,25 @@ def check_accounting(sequence: Sequence, delivery: Delivery, payloads: list[Payl
 
 @given(deliveries())
 def test_any_delivery_of_trades_is_accounted_for(delivery: Delivery) -> None:
-    check_accounting(TradeSequence(), delivery, delivery.payloads(lambda first, _, time: trade(first, time)))
+    check_accounting(
+        StepSequence("trade_id"), delivery, delivery.payloads(lambda first, _, time: trade(first, time))
+    )
 
 
 @given(deliveries())
 def test_any_delivery_of_aggregate_trades_is_accounted_for(delivery: Delivery) -> None:
     payloads = delivery.payloads(lambda first, _, time: aggregate(first, time))
-    check_accounting(AggTradeSequence(), delivery, payloads)
+    check_accounting(StepSequence("aggregate_id"), delivery, payloads)
 
 
 @given(deliveries(longest=20))
 def test_any_delivery_of_depth_is_accounted_for(delivery: Delivery) -> None:
-    check_accounting(DepthSequence(), delivery, delivery.payloads(depth))
+    check_accounting(SpanSequence("first_update_id", "last_update_id"), delivery, delivery.payloads(depth))
 
 
 @given(deliveries(), deliveries())
 def test_any_new_beginning_is_judged_like_a_first_one(before: Delivery, after: Delivery) -> None:
-    sequence, fresh = TradeSequence(), TradeSequence()
+    sequence, fresh = StepSequence("trade_id"), StepSequence("trade_id")
     admitted(sequence, before.payloads(lambda first, _, time: trade(first + 2**50, time)))
     old = counts(sequence)
     payloads = after.payloads(lambda first, _, time: trade(first, time + 10_000))
@@ -359,12 +367,12 @@ def test_any_new_beginning_is_judged_like_a_first_one(before: Delivery, after: D
 def test_hole_that_is_being_fetched_is_no_loss_until_the_ids_begin_anew(
     kind: StreamKind, message: Callable[[int], Payload]
 ) -> None:
-    sequence = sequence_for(kind)
-    sequence.missing.is_fetched = True
+    sequence = sequence_of(kind)
+    sequence.ledger.is_fetched = True
     admitted(sequence, map(message, [10, 15, 12]))
     assert counts(sequence) == (0, 1, 0, 0)
-    assert list(sequence.missing.pending) == [(11, 11), (13, 14)]
-    assert sequence.missing.fetched(14)
+    assert list(sequence.ledger.pending) == [(11, 11), (13, 14)]
+    assert sequence.ledger.fetched(14)
     assert admitted(sequence, [message(14), message(13)]) == [False, True]
     sequence.forget()
     assert counts(sequence) == (1, 1, 1, 0)
@@ -372,7 +380,7 @@ def test_hole_that_is_being_fetched_is_no_loss_until_the_ids_begin_anew(
 
 @given(st.lists(st.integers(0, 200), max_size=200))
 def test_any_quotes_that_are_admitted_rise_between_new_beginnings(ids: list[int]) -> None:
-    sequence = sequence_for(StreamKind.BOOK_TICKER)
+    sequence = sequence_of(StreamKind.BOOK_TICKER)
     last = -1
     for update_id in ids:
         resets = sequence.resets
@@ -408,7 +416,7 @@ def test_any_two_connections_hand_on_each_message_once(
 ) -> None:
     sent = drawn.draw(messages)
     received = merged(sent, drawn.draw(st.lists(st.booleans(), max_size=2 * len(sent))))
-    sequence = sequence_for(kind)
+    sequence = sequence_of(kind)
     handed_on = [payload for payload in received if sequence.admit(payload)]
     assert len(handed_on) == len(set(map(repr, handed_on)))
     assert sequence.duplicates == len(received) - len(handed_on)
@@ -427,15 +435,15 @@ def test_any_two_connections_hand_on_each_message_once(
     ],
 )
 def test_position_is_what_orders_a_stream(payload: Payload, expected: int) -> None:
-    kinds = [kind for kind in StreamKind if isinstance(payload, kind.payload_type)]
-    assert [sequence_for(kind).position(payload) for kind in kinds] == [expected]
+    kinds = [kind for kind in StreamKind if isinstance(payload, DEFINITION_OF[kind].payload_type)]
+    assert [sequence_of(kind).position(payload) for kind in kinds] == [expected]
 
 
 @CONSECUTIVE
 def test_message_is_ahead_if_ids_before_it_are_still_to_come(
     kind: StreamKind, message: Callable[[int], Payload]
 ) -> None:
-    sequence = sequence_for(kind)
+    sequence = sequence_of(kind)
     assert not sequence.is_ahead(message(10))
     sequence.admit(message(10))
     assert [sequence.is_ahead(message(one)) for one in (9, 10, 11, 12)] == [False, False, False, True]
@@ -444,7 +452,7 @@ def test_message_is_ahead_if_ids_before_it_are_still_to_come(
 
 
 def test_span_that_reaches_back_is_not_ahead() -> None:
-    sequence = sequence_for(StreamKind.DEPTH)
+    sequence = sequence_of(StreamKind.DEPTH)
     sequence.admit(depth(10, 15))
     assert [sequence.is_ahead(depth(first, 30)) for first in (12, 16, 17)] == [False, False, True]
 
@@ -457,14 +465,14 @@ RISING = pytest.mark.parametrize(
 
 @RISING
 def test_nothing_is_ahead_where_ids_skip(kind: StreamKind, message: Callable[[int], Payload]) -> None:
-    sequence = sequence_for(kind)
+    sequence = sequence_of(kind)
     sequence.admit(message(10))
     assert not sequence.is_ahead(message(12))
 
 
 def while_overlapping(kind: StreamKind, payloads: Iterable[Payload] = ()) -> Sequence:
     """Return a sequence of which two connections have brought these messages."""
-    sequence = sequence_for(kind)
+    sequence = sequence_of(kind)
     sequence.overlapping = True
     admitted(sequence, payloads)
     return sequence
@@ -573,7 +581,7 @@ def test_first_message_after_forgetting_is_the_start_from_then_on(kind: StreamKi
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 50)), max_size=60))
 def test_any_repetition_is_counted_once_as_what_it_is_at_the_time(deliveries: list[tuple[bool, int]]) -> None:
     for kind, message in ((StreamKind.TRADE, lambda one: trade(one, 0)), (StreamKind.BOOK_TICKER, quote)):
-        sequence = sequence_for(kind)
+        sequence = sequence_of(kind)
         for overlapping, identity in deliveries:
             sequence.overlapping = overlapping
             before = sequence.copies, sequence.duplicates
@@ -584,7 +592,7 @@ def test_any_repetition_is_counted_once_as_what_it_is_at_the_time(deliveries: li
 
 @pytest.mark.parametrize("message", [trade, aggregate, lambda one: depth(one, one), quote, book, kline])
 def test_newest_is_the_highest_position_so_far(message: Callable[[int], Payload]) -> None:
-    sequence = sequence_for(_kind_of(message(1)))
+    sequence = sequence_of(_kind_of(message(1)))
     assert sequence.newest is None
     for number in (5, 9):
         sequence.admit(message(number))
@@ -592,14 +600,14 @@ def test_newest_is_the_highest_position_so_far(message: Callable[[int], Payload]
 
 
 def _kind_of(payload: Payload) -> StreamKind:
-    return next(kind for kind in StreamKind if isinstance(payload, kind.payload_type))
+    return next(kind for kind in StreamKind if isinstance(payload, DEFINITION_OF[kind].payload_type))
 
 
 @pytest.mark.parametrize(("kind", "message"), [(StreamKind.BOOK_TICKER, quote), (StreamKind.KLINE, kline)])
 def test_one_identity_that_is_far_too_high_does_not_shut_out_all_that_follow(
     kind: StreamKind, message: Callable[[int], Payload]
 ) -> None:
-    sequence = sequence_for(kind)
+    sequence = sequence_of(kind)
     sequence.admit(message(1))
     sequence.admit(message(10**9))
     following = admitted(sequence, map(message, range(2, 30)))
@@ -608,7 +616,7 @@ def test_one_identity_that_is_far_too_high_does_not_shut_out_all_that_follow(
 
 
 def test_copy_of_before_a_new_beginning_is_no_jump_ahead() -> None:
-    sequence = sequence_for(StreamKind.TRADE)
+    sequence = sequence_of(StreamKind.TRADE)
     sequence.overlapping = True
     assert admitted(sequence, [trade(1000), trade(3, time=9000)]) == [True, True]
     lagging = trade(1000)
@@ -635,7 +643,7 @@ def test_higher_id_after_a_new_beginning_is_a_copy_only_if_it_is_older_by_more_t
 def test_higher_id_is_ahead_however_old_unless_a_copy_may_lag_behind_a_new_beginning(
     kind: StreamKind, message: Timed, overlapping: bool
 ) -> None:
-    sequence = sequence_for(kind)
+    sequence = sequence_of(kind)
     sequence.admit(message(1_000, 5_000))
     if not overlapping:
         sequence.admit(message(1, 9_000))
@@ -645,7 +653,7 @@ def test_higher_id_is_ahead_however_old_unless_a_copy_may_lag_behind_a_new_begin
 
 
 def test_hole_of_before_a_new_beginning_is_none_of_the_new_ids() -> None:
-    sequence = sequence_for(StreamKind.DEPTH)
+    sequence = sequence_of(StreamKind.DEPTH)
     before = [depth(1_000, 1_000, 0), depth(1_010, 1_010, 1)]
     after = [depth(1, 900, 2), depth(901, 2_000, 3)]
     assert admitted(sequence, [*before, *after, depth(1_004, 1_005, 1)]) == [True] * 4 + [False]
@@ -653,7 +661,7 @@ def test_hole_of_before_a_new_beginning_is_none_of_the_new_ids() -> None:
 
 
 def test_lower_quotes_that_do_not_rise_on_and_on_are_old_ones() -> None:
-    sequence = sequence_for(StreamKind.BOOK_TICKER)
+    sequence = sequence_of(StreamKind.BOOK_TICKER)
     admitted(sequence, map(quote, (1, 10_000)))
     almost = range(2, 1 + LOWER_IN_ORDER)
     anew = range(100, 100 + LOWER_IN_ORDER)
@@ -662,7 +670,7 @@ def test_lower_quotes_that_do_not_rise_on_and_on_are_old_ones() -> None:
 
 
 def test_quotes_out_of_order_now_and_then_are_never_a_new_beginning() -> None:
-    sequence = sequence_for(StreamKind.BOOK_TICKER)
+    sequence = sequence_of(StreamKind.BOOK_TICKER)
     sequence.admit(quote(0))
     for ten in range(10, 200, 10):
         assert sequence.admit(quote(ten))

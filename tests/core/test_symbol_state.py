@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from feedd.config.settings import ResumePolicy
 from feedd.core.histogram import LATENCY_BOUNDS, PROCESSING_BOUNDS, Histogram
-from feedd.core.latency import ClockSample, VenueClock
 from feedd.core.symbol_state import SymbolLimits, SymbolState
+from feedd.core.venue_clock import ClockSample, VenueClock
 from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason
-from feedd.venues.binance.spot.payloads import Frame, Payload
-from feedd.venues.binance.spot.streams import parse_stream
+from feedd.venues.binance.common.frame import Frame
+from feedd.venues.binance.spot.payloads import Payload
+from feedd.venues.binance.spot.tables import SPOT
 from tests.core.replay import became_active, replayed
 from tests.venues.binance.spot.frames import frame
 
@@ -37,7 +38,7 @@ def new_symbol_state(
 ) -> SymbolState:
     return SymbolState(
         "BTCUSDT",
-        [parse_stream(name) for name in streams or ("trade", "bookTicker")],
+        [SPOT.parse_stream(name) for name in streams or ("trade", "bookTicker")],
         SymbolLimits(STALE_AFTER, LATENCY_LIMIT, RESUME_AFTER, policy),
         clock or synced_clock(),
         now=0.0,
@@ -290,7 +291,7 @@ def test_each_stream_counts_for_itself() -> None:
         (1, 1.0),
         (2, 3.0),
     ]
-    assert symbol_state.staleness.last_at == 3.0
+    assert symbol_state.last_message_at == 3.0
 
 
 def test_delay_is_confirmed_by_exactly_three_measurable_messages() -> None:
@@ -523,7 +524,9 @@ def static_symbol_state() -> SymbolState:
     """A session that left its live source for a recording at second 20."""
     symbol_state = open_symbol_state()
     symbol_state.disconnected(DisconnectReason.SHUTDOWN, 20.0)
-    symbol_state.begin([parse_stream("trade"), parse_stream("kline_1m")], measures_latency=False, now=20.0)
+    symbol_state.begin(
+        [SPOT.parse_stream("trade"), SPOT.parse_stream("kline_1m")], measures_latency=False, now=20.0
+    )
     symbol_state.connected(20.0)
     return symbol_state
 
@@ -538,7 +541,9 @@ def test_other_source_waits_for_its_first_message() -> None:
 def test_other_source_adds_its_streams_and_keeps_the_counts() -> None:
     symbol_state = open_symbol_state()
     stream_state = symbol_state.streams["btcusdt@trade"]
-    symbol_state.begin([parse_stream("trade"), parse_stream("kline_1m")], measures_latency=True, now=20.0)
+    symbol_state.begin(
+        [SPOT.parse_stream("trade"), SPOT.parse_stream("kline_1m")], measures_latency=True, now=20.0
+    )
     assert list(symbol_state.streams) == ["btcusdt@trade", "btcusdt@bookTicker", "btcusdt@kline_1m"]
     assert symbol_state.streams["btcusdt@trade"] is stream_state
     assert stream_state.messages == 1
@@ -645,7 +650,7 @@ class Story:
             case "switch":
                 while symbol_state.is_connected:
                     symbol_state.disconnected(DisconnectReason.SHUTDOWN, now)
-                symbol_state.begin([parse_stream("trade")], measures_latency=True, now=now)
+                symbol_state.begin([SPOT.parse_stream("trade")], measures_latency=True, now=now)
             case "end":
                 symbol_state.ended(now)
             case "halt":
@@ -711,7 +716,7 @@ def test_any_story_is_accounted_for_and_opens_the_gate_only_on_good_data(
         assert gate.causes <= gate.active.keys()
         if not gate.halted:
             assert symbol_state.is_connected
-            assert not symbol_state.staleness.is_stale(story.now)
+            assert symbol_state.age(story.now) < symbol_state.stale_after
         if not symbol_state.is_connected:
             assert {Reason.DISCONNECTED, Reason.STARTING} & gate.active.keys()
     assert replayed(gate.changes) == gate.active.keys()
@@ -770,7 +775,9 @@ def test_connection_that_feedd_ends_itself_closes_the_gate_without_an_alarm() ->
 def awaiting_symbol_state() -> SymbolState:
     """A live session that awaits trades and quotes from second 0 on; a trade has come."""
     symbol_state = new_symbol_state()
-    symbol_state.begin([parse_stream("trade"), parse_stream("bookTicker")], measures_latency=True, now=0.0)
+    symbol_state.begin(
+        [SPOT.parse_stream("trade"), SPOT.parse_stream("bookTicker")], measures_latency=True, now=0.0
+    )
     symbol_state.connected(0.5)
     trade(symbol_state, 1.0)
     return symbol_state
@@ -824,7 +831,7 @@ def test_stream_that_the_source_need_not_bring_is_never_mute(
 ) -> None:
     symbol_state = awaiting_symbol_state()
     quote(symbol_state, 2.0)
-    symbol_state.begin(map(parse_stream, streams), measures_latency, now=3.0)
+    symbol_state.begin(map(SPOT.parse_stream, streams), measures_latency, now=3.0)
     trade(symbol_state, 100.0)
     assert looked(symbol_state, 101.0) == []
 

@@ -17,7 +17,7 @@ import pytest
 
 from feedd.config.settings import Settings, resolve
 from feedd.core.decode_failures import DecodeFailureRule
-from feedd.core.sequence import TradeSequence
+from feedd.core.sequence import StepSequence
 from feedd.core.symbol_state import SymbolState
 from feedd.drill import NotDrillableError, NotReadyError, drill, named
 from feedd.drill.harmless import HARMLESS
@@ -70,13 +70,14 @@ class Touchy(DecodeFailureRule):
         return bool(self._bad) and self._bad[-1] == ordinal
 
 
-class Naive(TradeSequence):
+class Naive(StepSequence):
     def admit(self, payload: Trade) -> bool:
         return True
 
 
 def no_staleness(symbol_state: SymbolState, _: SymbolState) -> None:
-    symbol_state.staleness.limit = 3600.0
+    for route in symbol_state.routes.values():
+        route.staleness.apply_limit(3600.0)
 
 
 def no_latency(symbol_state: SymbolState, _: SymbolState) -> None:
@@ -84,11 +85,11 @@ def no_latency(symbol_state: SymbolState, _: SymbolState) -> None:
 
 
 def no_schema(symbol_state: SymbolState, _: SymbolState) -> None:
-    symbol_state._schema = Deaf()
+    symbol_state._decode_failures = Deaf()
 
 
 def touchy_schema(symbol_state: SymbolState, _: SymbolState) -> None:
-    symbol_state._schema = Touchy()
+    symbol_state._decode_failures = Touchy()
 
 
 def no_status(symbol_state: SymbolState, _: SymbolState) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from feedd.core.symbol_state import StreamState
+from feedd.core.stream_state import StreamState
 from tests.exchange.raw import RawClient
 from tests.exchange.tap import Tap
 from tests.running import Running

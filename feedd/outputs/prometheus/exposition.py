@@ -22,7 +22,8 @@ from feedd import __version__
 from feedd.core.daemon_state import DaemonState
 from feedd.core.gate import GATED, Gate
 from feedd.core.histogram import Histogram
-from feedd.core.symbol_state import StreamState, SymbolState
+from feedd.core.stream_state import StreamState
+from feedd.core.symbol_state import SymbolState
 from feedd.model import (
     ConnectFailure,
     ConsumerDisconnect,
@@ -84,11 +85,11 @@ AnyReason = TypeVar("AnyReason", bound=StrEnum)
 
 
 def _counts_loss(stream_state: StreamState) -> bool:
-    return stream_state.stream.kind.counts_loss
+    return stream_state.stream.continuity.counts_loss
 
 
 def _has_history(stream_state: StreamState) -> bool:
-    return stream_state.stream.kind.has_history
+    return stream_state.stream.has_history
 
 
 def _of_process(state: DaemonState) -> Iterator[tuple[Family, list[Row]]]:
@@ -202,9 +203,9 @@ def _line(family: Family, labels: str) -> str:
 _NONE_ACTIVE: Final = (0,) * len(GATED)
 SYMBOL_METRICS: Final = (
     _single(catalogue.CONNECTED, lambda symbol_state, _: int(symbol_state.is_connected)),
-    _single(catalogue.STALENESS, lambda symbol_state, now: symbol_state.staleness.age(now.monotonic)),
-    _single(catalogue.STALE_AFTER, lambda symbol_state, _: symbol_state.staleness.limit),
-    _single(catalogue.LAST_MESSAGE, lambda symbol_state, now: now.timestamp(symbol_state.staleness.last_at)),
+    _single(catalogue.STALENESS, lambda symbol_state, now: symbol_state.age(now.monotonic)),
+    _single(catalogue.STALE_AFTER, lambda symbol_state, _: symbol_state.stale_after),
+    _single(catalogue.LAST_MESSAGE, lambda symbol_state, now: now.timestamp(symbol_state.last_message_at)),
     _per_stream(catalogue.STREAM_LAST_MESSAGE, lambda stream_state, now: now.timestamp(stream_state.last_at)),
     _per_stream(catalogue.MESSAGES, lambda stream_state, _: stream_state.messages),
     _per_stream(catalogue.DUPLICATES, lambda stream_state, _: stream_state.sequence.duplicates),
@@ -214,7 +215,7 @@ SYMBOL_METRICS: Final = (
     _per_stream(catalogue.MUTES, lambda stream_state, _: stream_state.mute_detector.mutes),
     _per_stream(catalogue.MISSED, lambda stream_state, _: stream_state.sequence.missed, _counts_loss),
     _per_stream(
-        catalogue.BACKFILLED, lambda stream_state, _: stream_state.sequence.missing.backfilled, _has_history
+        catalogue.BACKFILLED, lambda stream_state, _: stream_state.sequence.ledger.backfilled, _has_history
     ),
     _per_reason(catalogue.INVALID, InvalidReason, lambda symbol_state: symbol_state.counts.invalid.values()),
     _single(catalogue.UNKNOWN_FIELDS, lambda symbol_state, _: symbol_state.counts.unknown_fields),

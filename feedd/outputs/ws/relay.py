@@ -17,9 +17,11 @@ from typing import Final
 
 from aiohttp import web
 
+from feedd.config.venue_choice import venue_for
 from feedd.core.daemon_state import DaemonState
 from feedd.core.gate import GateChange
-from feedd.core.symbol_state import StreamState, SymbolState
+from feedd.core.stream_state import StreamState
+from feedd.core.symbol_state import SymbolState
 from feedd.logs import fields
 from feedd.model import ConsumerDisconnect, Source
 from feedd.outputs.ws.consumer import Consumer, ConsumerRegistry, Socket
@@ -35,7 +37,6 @@ from feedd.venues.binance.common.stream_protocol import (
     parse_target,
     too_many_streams,
 )
-from feedd.venues.binance.spot.stream_names import is_stream_name
 
 log = logging.getLogger(__name__)
 
@@ -220,7 +221,9 @@ class Relay:
         if symbol != symbol.lower() or symbol.upper() not in self._state.symbols:
             return False
         if self._source is Source.STATIC:
-            return is_stream_name(stream)  # which of them a file holds is known once it is played
+            return (
+                stream in venue_for(self._state.settings).streams
+            )  # which of them a file holds is known once it is played
         return stream in self._state.settings.streams
 
     def _holds_all(self, names: Iterable[str]) -> bool:

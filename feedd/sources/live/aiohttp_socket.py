@@ -1,4 +1,6 @@
-"""Text frames straight from aiohttp's parser, without a queue, a future and two coroutines for each.
+"""The two ways in which frames come out of aiohttp, behind one interface.
+
+The direct one takes text frames straight from the parser, without a queue, a future and two coroutines each.
 
 aiohttp hands messages out one `receive()` at a time, which costs more than decoding them and keeps a burst
 waiting until the reading task's turn. This socket calls back from within the parser instead. It reaches
@@ -9,20 +11,24 @@ other one the public way serves, and nothing but speed is lost. Control frames a
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Literal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import aiohttp
 from aiohttp import WSMsgType
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 
 from feedd.sources.live.frame_reader import FrameReader, OnBug, OnText
-from feedd.venues.binance.spot.decode import MAX_FRAME_BYTES
+from feedd.venues.binance.common.envelope import MAX_FRAME_BYTES
 
 KNOWN_VERSIONS: Final = re.compile(r"3\.14\.\d+")
 _QUEUE_BYTES: Final = 2**16
 
 Socket = aiohttp.ClientWebSocketResponse[Literal[False]]
 """A WebSocket that hands out text frames as bytes."""
+Message: TypeAlias = aiohttp.WSMessage | aiohttp.WSMessageTextBytes
 
 
 class _Queue(WebSocketDataQueue):
@@ -91,7 +97,100 @@ def _drop(_: bytes, __: float) -> None:
     """Take a frame of a connection that has been left."""
 
 
-def socket_class() -> type[aiohttp.ClientWebSocketResponse[Any]]:
-    """Return the class of sockets for a client session: the direct one where this aiohttp is known."""
-    known = KNOWN_VERSIONS.fullmatch(aiohttp.__version__)
-    return DirectSocket if known else aiohttp.ClientWebSocketResponse
+@dataclass(frozen=True, slots=True)
+class FrameHandlers:
+    """Who takes what comes."""
+
+    text: OnText
+    binary: OnText
+    bug: OnBug
+    """Takes what one of the others has raised."""
+
+
+class Receiver(Protocol):
+    """Hands data frames to their handlers; control frames and the end are for whoever waits."""
+
+    @property
+    def read_at(self) -> float:
+        """When anything came last, in monotonic seconds."""
+
+    def start(self, handlers: FrameHandlers) -> None:
+        """Hand data frames to these, those that have come already first."""
+
+    async def receive_control(self) -> Message:
+        """Wait for the next message that is no data: a ping, a pong, or the end."""
+
+    def stop(self) -> None:
+        """Hand on nothing more: what still comes is dropped."""
+
+
+class DirectReceiver:
+    """The way from within aiohttp's parser."""
+
+    def __init__(self, socket: DirectSocket, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._socket = socket
+        self._monotonic = monotonic
+        self._received_at = monotonic()
+
+    @property
+    def read_at(self) -> float:
+        return max(self._received_at, self._socket.read_at)
+
+    def start(self, handlers: FrameHandlers) -> None:
+        self._socket.hand_to(handlers.text, handlers.binary, handlers.bug)
+
+    async def receive_control(self) -> Message:
+        message = await self._socket.receive()
+        self._received_at = self._monotonic()
+        return message
+
+    def stop(self) -> None:
+        self._socket.stop()
+
+
+class QueuedReceiver:
+    """The public way: every message by a `receive()` of its own."""
+
+    def __init__(self, socket: Socket, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._socket = socket
+        self._monotonic = monotonic
+        self._handlers = FrameHandlers(_drop, _drop, _ignore)
+        self.read_at = monotonic()
+
+    def start(self, handlers: FrameHandlers) -> None:
+        self._handlers = handlers
+
+    async def receive_control(self) -> Message:
+        while True:
+            message = await self._socket.receive()
+            self.read_at = self._monotonic()
+            handlers = self._handlers
+            try:
+                if message.type is WSMsgType.TEXT:
+                    handlers.text(message.data, self.read_at)
+                elif message.type is WSMsgType.BINARY:
+                    handlers.binary(message.data, self.read_at)
+                else:
+                    return message
+            except Exception as bug:
+                handlers.bug(bug)
+
+    def stop(self) -> None:
+        self._handlers = FrameHandlers(_drop, _drop, _ignore)
+
+
+def _ignore(_: Exception) -> None:
+    """Take a bug that can't be: nothing is handed on."""
+
+
+def receiver_for(socket: Socket, monotonic: Callable[[], float] = time.monotonic) -> Receiver:
+    """Return the fastest way that the socket has."""
+    if isinstance(socket, DirectSocket):
+        return DirectReceiver(socket, monotonic)
+    return QueuedReceiver(socket, monotonic)
+
+
+def socket_class(reads_directly: bool = True) -> type[aiohttp.ClientWebSocketResponse[Any]]:
+    """Return the class of sockets for a client session: the direct one if wanted, and this aiohttp is known."""
+    is_known = KNOWN_VERSIONS.fullmatch(aiohttp.__version__) is not None
+    return DirectSocket if reads_directly and is_known else aiohttp.ClientWebSocketResponse

@@ -10,6 +10,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
@@ -17,23 +18,14 @@ from aiohttp import WSMsgType
 
 from feedd.errors import FeeddError
 from feedd.model import ConnectFailure, DisconnectReason, InvalidReason
-from feedd.sources.live.aiohttp_socket import DirectSocket, Socket
+from feedd.sources.live.aiohttp_socket import FrameHandlers, Socket, receiver_for
 from feedd.sources.live.frame_reader import OnText
-from feedd.venues.binance.spot.decode import MAX_FRAME_BYTES
-
-HANDSHAKE_SECONDS = 10.0
-SILENCE_SECONDS = 45.0
-"""The exchange pings every 20 s: two pings missed, with some slack."""
-CLOSE_SECONDS = 1.0
-"""How long a close frame waits for its answer; stopping the daemon must not take longer than 3 s."""
-
-_REQUEST_PAUSE = 0.3
-"""Seconds between two requests: the exchange takes five messages a second (web-socket-streams.md)."""
+from feedd.venues.binance.common.envelope import MAX_FRAME_BYTES
+from feedd.venues.venue import VenueRules
 
 UNASKED_PAUSES: Final = {ConnectFailure.HTTP_429: 60.0, ConnectFailure.HTTP_418: 120.0}
 """Seconds to hold back where the exchange names none; its ban lasts two minutes at least (rest-api.md)."""
 
-_TIMEOUT = aiohttp.ClientWSTimeout(ws_receive=None, ws_close=CLOSE_SECONDS)
 _STATUS_FAILURES = {
     403: ConnectFailure.HTTP_403,
     404: ConnectFailure.HTTP_404,
@@ -41,6 +33,24 @@ _STATUS_FAILURES = {
     429: ConnectFailure.HTTP_429,
     451: ConnectFailure.HTTP_451,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionTiming:
+    """How long a connection waits for what, in seconds."""
+
+    silence: float
+    """Without any frame for so long it is dead."""
+    request_pause: float
+    """Between two requests."""
+    handshake: float = 10.0
+    close: float = 1.0
+    """For the answer to a close frame; stopping the daemon must not take longer than 3 s."""
+
+    @classmethod
+    def under(cls, rules: VenueRules) -> ConnectionTiming:
+        """Return what the venue's rules leave: its pings say what silence is, its rate how fast one asks."""
+        return cls(silence=rules.silence_seconds, request_pause=1.5 / rules.messages_per_second)
 
 
 class ConnectFailed(FeeddError):
@@ -97,15 +107,15 @@ def pause_for(failure: ConnectFailure, asked: float | None) -> float | None:
     return asked or UNASKED_PAUSES.get(failure)
 
 
-async def connect(http: aiohttp.ClientSession, url: str) -> Socket:
+async def connect(http: aiohttp.ClientSession, url: str, timing: ConnectionTiming) -> Socket:
     """Open a connection. Raises ConnectFailed."""
     try:
-        async with asyncio.timeout(HANDSHAKE_SECONDS):
+        async with asyncio.timeout(timing.handshake):
             return await http.ws_connect(
                 url,
                 autoping=False,  # a ping is a sign of life, so it must be seen here
                 max_msg_size=MAX_FRAME_BYTES,
-                timeout=_TIMEOUT,
+                timeout=aiohttp.ClientWSTimeout(ws_receive=None, ws_close=timing.close),
                 decode_text=False,
             )
     except (aiohttp.ClientError, OSError) as error:
@@ -124,14 +134,15 @@ class Connection:
         socket: Socket,
         take: OnText,
         refuse: Refuse,
+        timing: ConnectionTiming,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._socket = socket
+        self._receiver = receiver_for(socket, monotonic)
         self._take = take
         self._refuse = refuse
+        self._timing = timing
         self._monotonic = monotonic
-        self._received_at = monotonic()
-        """When a message was received by the public way."""
         self._patience: asyncio.Timeout | None = None
         self._silence_timer: asyncio.TimerHandle | None = None
         self._ending: DisconnectReason | None = None
@@ -153,7 +164,7 @@ class Connection:
                 asked = asking.create_task(self._send(requests))
                 try:
                     self._watch_silence()
-                    self._receive_directly()
+                    self._receiver.start(FrameHandlers(self._take, self._reject_binary, self._failed))
                     return await self._pump()
                 finally:
                     asked.cancel()
@@ -175,27 +186,20 @@ class Connection:
                 await self._socket.send_str(request)
             except ConnectionError:
                 return  # whoever reads is told as well, and why
-            await asyncio.sleep(_REQUEST_PAUSE)
+            await asyncio.sleep(self._timing.request_pause)
 
     async def close(self) -> None:
         """Close the socket with a close frame."""
         try:
             # A peer that has vanished answers no close frame, and may not even take one.
-            async with asyncio.timeout(CLOSE_SECONDS):
+            async with asyncio.timeout(self._timing.close):
                 await self._socket.close(code=aiohttp.WSCloseCode.GOING_AWAY)
         except TimeoutError:
             pass
 
-    @property
-    def _last_frame_at(self) -> float:
-        socket = self._socket
-        return (
-            max(self._received_at, socket.read_at) if isinstance(socket, DirectSocket) else self._received_at
-        )
-
     def _watch_silence(self) -> None:
         # Looked at when it may be due, not moved with every frame: that would cost more than the frame.
-        left = self._last_frame_at + SILENCE_SECONDS - self._monotonic()
+        left = self._receiver.read_at + self._timing.silence - self._monotonic()
         loop = asyncio.get_running_loop()
         if left > 0.0:
             self._silence_timer = loop.call_later(left, self._watch_silence)
@@ -206,12 +210,7 @@ class Connection:
         if self._silence_timer is not None:
             self._silence_timer.cancel()
         self._patience = None
-        if isinstance(self._socket, DirectSocket):
-            self._socket.stop()
-
-    def _receive_directly(self) -> None:
-        if isinstance(self._socket, DirectSocket):
-            self._socket.hand_to(self._take, self._reject_binary, self._failed)
+        self._receiver.stop()
 
     def _reject_binary(self, raw: bytes, read_at: float) -> None:
         self._refuse(InvalidReason.BINARY, f"{len(raw)} bytes", raw, read_at)
@@ -220,25 +219,18 @@ class Connection:
         # `read` raises it where it is waited for.
         self._bug = bug
         self.end(DisconnectReason.PROTOCOL_ERROR)
-        if isinstance(self._socket, DirectSocket):
-            self._socket.stop()
+        self._receiver.stop()
 
     async def _pump(self) -> DisconnectReason:
-        socket, take, monotonic = self._socket, self._take, self._monotonic
         while True:
-            message = await socket.receive()
-            read_at = self._received_at = monotonic()
-            if message.type is WSMsgType.TEXT:
-                take(message.data, read_at)
-            elif message.type is WSMsgType.PING:
+            message = await self._receiver.receive_control()
+            if message.type is WSMsgType.PING:
                 try:
-                    await socket.pong(message.data)
+                    await self._socket.pong(message.data)
                 except ConnectionError:
                     return DisconnectReason.RESET
-            elif message.type is WSMsgType.BINARY:
-                self._reject_binary(message.data, read_at)
             elif message.type is not WSMsgType.PONG:
-                return self._why_ended(message.type, read_at)
+                return self._why_ended(message.type, self._receiver.read_at)
 
     def _why_ended(self, message_type: WSMsgType, read_at: float) -> DisconnectReason:
         if message_type is WSMsgType.CLOSE:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from feedd.core.arbitration import Arbitrator
@@ -18,18 +18,11 @@ from feedd.core.backoff import Backoff
 from feedd.core.connection_set import ConnectionRecord
 from feedd.errors import DecodeError
 from feedd.logs import fields
-from feedd.model import InvalidReason
+from feedd.model import EventFrame, InvalidReason, Stream, Subscription
 from feedd.sources.symbol_pipeline import SymbolPipeline
-from feedd.venues.binance.spot.decode import (
-    ControlReply,
-    Decoder,
-    Drifted,
-    ServerShutdown,
-    StreamDecoder,
-    stream_in,
-)
-from feedd.venues.binance.spot.payloads import Frame, Payload
-from feedd.venues.binance.spot.streams import Stream, Subscription
+from feedd.venues.binance.common.control_replies import ControlReply, Drifted, ServerShutdown
+from feedd.venues.binance.common.envelope import stream_in
+from feedd.venues.venue import Decoder, StreamDecoder
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +30,15 @@ SETTLE_SECONDS: Final = 5.0
 """After this, the connection that stayed has long brought what the other had brought before it went."""
 
 
-class BoundRoute:
+class BoundStream:
     """The way of one stream's messages into their symbol's state."""
 
     __slots__ = ("first_look", "pipeline", "stream_state")
 
-    def __init__(self, route: StreamDecoder, pipeline: SymbolPipeline) -> None:
-        self.first_look = route.first_look
+    def __init__(self, decoder: StreamDecoder, pipeline: SymbolPipeline) -> None:
+        self.first_look = decoder.first_look
         self.pipeline = pipeline
-        self.stream_state = pipeline.symbol_state.streams[route.name]
+        self.stream_state = pipeline.symbol_state.streams[decoder.name]
 
 
 class Demultiplexer:
@@ -53,6 +46,7 @@ class Demultiplexer:
 
     def __init__(
         self,
+        open_decoder: Callable[[Iterable[Subscription]], Decoder],
         pipelines: Sequence[SymbolPipeline],
         streams: Sequence[Stream],
         leaving: Callable[[ConnectionRecord], None],
@@ -75,13 +69,14 @@ class Demultiplexer:
         self._leaving = leaving
         self._monotonic = monotonic
         self._chance = chance
-        decoder = Decoder(subscriptions)
+        decoder = open_decoder(subscriptions)
         self._second_look = decoder.second_look
         self._peeked = {
-            name: BoundRoute(route, self._pipeline_of[route.name]) for name, route in decoder.routes.items()
+            name: BoundStream(each, self._pipeline_of[each.name])
+            for name, each in decoder.stream_decoders.items()
         }
-        self._bound_routes = {
-            bound_route.stream_state.wire_name: bound_route for bound_route in self._peeked.values()
+        self._bound_streams = {
+            bound_stream.stream_state.wire_name: bound_stream for bound_stream in self._peeked.values()
         }
         self._arbitrator = Arbitrator(
             pipeline.symbol_state.streams[name] for name, pipeline in self._pipeline_of.items()
@@ -126,16 +121,16 @@ class Demultiplexer:
     def accept(self, record: ConnectionRecord, raw: bytes, read_at: float) -> None:
         """Take a text frame that was read at a monotonic time."""
         name = stream_in(raw)
-        bound_route = None if name is None else self._peeked.get(name)
-        frame = None if bound_route is None else bound_route.first_look(raw)
-        if bound_route is None or frame is None:
+        bound_stream = None if name is None else self._peeked.get(name)
+        frame = None if bound_stream is None else bound_stream.first_look(raw)
+        if bound_stream is None or frame is None:
             self._decode_again(record, raw, read_at)
         elif self._is_straight:
-            record.last_at = read_at
+            record.heard(read_at)
             try:
-                bound_route.pipeline.accept(bound_route.stream_state, frame.data, raw, read_at)
+                bound_stream.pipeline.accept(bound_stream.stream_state, frame.data, raw, read_at)
             except Exception:
-                self._contain(bound_route.pipeline)
+                self._contain(bound_stream.pipeline)
         else:
             self._arbitrate(record, frame, raw, read_at)
 
@@ -157,10 +152,8 @@ class Demultiplexer:
         """Take a frame that can't be a message."""
         self._refuse(DecodeError(reason, detail), raw, read_at)
 
-    def _arbitrate(self, record: ConnectionRecord, frame: Frame[Payload], raw: bytes, read_at: float) -> None:
-        record.last_at = read_at
-        if record.first_at is None:
-            record.first_at = read_at
+    def _arbitrate(self, record: ConnectionRecord, frame: EventFrame, raw: bytes, read_at: float) -> None:
+        record.received(read_at)
         if self._is_straight or self._arbitrator.may_pass(record, frame, raw, read_at):
             self._hand_on(frame, raw, read_at)
         self.pass_on_what_waited()
@@ -171,15 +164,15 @@ class Demultiplexer:
             self._hand_on(held.frame, held.raw, held.read_at)
         self._straighten()
 
-    def _hand_on(self, frame: Frame[Payload], raw: bytes, read_at: float) -> None:
-        bound_route = self._bound_routes[frame.stream]
-        if bound_route.pipeline in self._rebuilding:
-            bound_route.pipeline.symbol_state.counts.discarded += 1
+    def _hand_on(self, frame: EventFrame, raw: bytes, read_at: float) -> None:
+        bound_stream = self._bound_streams[frame.stream]
+        if bound_stream.pipeline in self._rebuilding:
+            bound_stream.pipeline.discard()
             return
         try:
-            bound_route.pipeline.accept(bound_route.stream_state, frame.data, raw, read_at)
+            bound_stream.pipeline.accept(bound_stream.stream_state, frame.data, raw, read_at)
         except Exception:
-            self._contain(bound_route.pipeline)
+            self._contain(bound_stream.pipeline)
 
     def _straighten(self) -> None:
         self._is_straight = self._open == 1 and self._arbitrator.is_caught_up and not self._rebuilding

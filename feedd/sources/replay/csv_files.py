@@ -26,7 +26,7 @@ from zipfile import BadZipFile, ZipExtFile, ZipFile
 import msgspec
 
 from feedd.errors import FeeddError
-from feedd.model import InvalidReason, Source
+from feedd.model import InvalidReason, Source, Subscription
 from feedd.sources.replay.csv_rows import (
     EXPECTED,
     LONE_BAR_INTERVAL,
@@ -39,8 +39,9 @@ from feedd.sources.replay.csv_rows import (
     split,
     table_of,
 )
-from feedd.venues.binance.spot.payloads import Frame, Kline, Payload
-from feedd.venues.binance.spot.streams import Subscription, parse_stream
+from feedd.venues.binance.common.frame import Frame
+from feedd.venues.binance.spot.payloads import Kline, Payload
+from feedd.venues.binance.spot.tables import SPOT
 
 SUFFIXES: Final = (".csv", ".csv.gz", ".zip")
 """What a symbol's file may end in; where there are several, the first of these is taken."""
@@ -174,7 +175,7 @@ class CsvRecording:
         head = list(islice(lines, HEAD_LINES))
         table = self._table_of(head)
         name = self._stream_name(table, head)
-        self.subscription = Subscription(self._symbol, parse_stream(name))
+        self.subscription = Subscription(self._symbol, SPOT.parse_stream(name))
         # Candles of one interval never open twice at one time; trades may well share one.
         self._least_step = 1 if table.is_of_candles else 0
         self._earliest = 0

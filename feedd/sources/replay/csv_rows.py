@@ -23,7 +23,7 @@ from msgspec import UNSET
 
 from feedd.model import InvalidReason
 from feedd.venues.binance.spot.payloads import AggTrade, Candle, Kline, Trade
-from feedd.venues.binance.spot.stream_names import KLINE_INTERVALS
+from feedd.venues.binance.spot.streams import KLINE_INTERVALS
 
 RecordedPayload = Trade | AggTrade | Kline
 Read = Callable[[Sequence[str]], RecordedPayload]

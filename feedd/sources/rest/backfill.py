@@ -10,18 +10,18 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 
-from feedd.core.backfill_queue import Backlog, HistoryPage, Job, WeightBudget
-from feedd.core.budgets import ConnectBudget
-from feedd.core.symbol_state import StreamState
+from feedd.core.backfill_queue import BackfillTiming, Backlog, HistoryPage, Job
+from feedd.core.budgets import ConnectBudget, WeightBudget
+from feedd.core.stream_state import StreamState
 from feedd.errors import DecodeError, FeeddError, UnavailableError
 from feedd.logs import fields
 from feedd.sources.rest.client import RestClient
 from feedd.sources.symbol_pipeline import SymbolPipeline
-from feedd.venues.binance.spot.history import HISTORIES, Old, decode_page, frame_of, query
+from feedd.venues.venue import History, Venue
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,6 @@ TURN: Final = 64
 """How many messages are handed on before everything else has its turn: less than a millisecond's work."""
 STEP_SECONDS: Final = 1.0
 """How often the worker looks around while something is missing, and may write to the log."""
-BUG_PAUSE_SECONDS: Final = 5.0
 
 
 class UnusableAnswer(FeeddError):
@@ -37,7 +36,7 @@ class UnusableAnswer(FeeddError):
 
 
 class Backfill:
-    """The worker. It fetches for nobody until `follow` says for whom."""
+    """The worker. It fetches for nobody until `apply_settings` says for whom."""
 
     def __init__(
         self,
@@ -45,33 +44,41 @@ class Backfill:
         connects: ConnectBudget,
         monotonic: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
+        *,
+        timing: BackfillTiming | None = None,
+        weights: WeightBudget | None = None,
     ) -> None:
+        """Prepare the worker. `weights` is the venue's share, unless another one is given."""
+        self._timing = BackfillTiming() if timing is None else timing
         self._http = RestClient(http, connects, monotonic)
         self._connects = connects
         self._monotonic = monotonic
         self._chance = chance
-        self._weights = WeightBudget()
-        self._backlog = Backlog()
-        self._rest_url = ""
+        self._given_weights = weights
+        self._weights = WeightBudget.under(0) if weights is None else weights
+        self._backlog = Backlog(self._timing)
+        self._venue: Venue | None = None
         self._pipelines: Mapping[str, SymbolPipeline] = {}
         self._wake = asyncio.Event()
         self._report_at = 0.0
 
-    def apply_settings(self, rest_url: str, pipelines: Mapping[str, SymbolPipeline]) -> None:
-        """Fetch from that address what these symbols miss; nothing at all if it is empty."""
-        self._rest_url = rest_url
+    def apply_settings(self, venue: Venue | None, pipelines: Mapping[str, SymbolPipeline]) -> None:
+        """Fetch from that venue what these symbols miss; nothing at all where it is None."""
+        if venue is not None and self._given_weights is None and venue != self._venue:
+            self._weights = WeightBudget.under(venue.rules.weight_per_minute)
+        self._venue = venue
         self._pipelines = dict(pipelines)
         stream_states = {
             stream_state
             for pipeline in pipelines.values()
             for stream_state in pipeline.symbol_state.streams.values()
-            if stream_state.stream.kind.has_history
+            if stream_state.stream.has_history
         }
         for stream_state in stream_states:
-            stream_state.sequence.missing.is_fetched = bool(rest_url)
+            stream_state.sequence.ledger.fetch(venue is not None)
         for job in self._backlog:
-            if not rest_url or job.stream_state not in stream_states:
-                job.stream_state.sequence.missing.give_up("it is not fetched any more")
+            if venue is None or job.stream_state not in stream_states:
+                job.stream_state.sequence.ledger.give_up("it is not fetched any more")
         self._report()
         self._wake.set()
 
@@ -103,8 +110,7 @@ class Backfill:
     def _report(self) -> None:
         """Say what is lost and what was found, and forget those that miss nothing more."""
         for job in self._backlog:
-            losses, job.stream_state.sequence.missing.losses = job.stream_state.sequence.missing.losses, []
-            for loss in losses:
+            for loss in job.stream_state.sequence.ledger.take_losses():
                 log.warning(
                     "missed messages are lost",
                     extra=fields(
@@ -125,9 +131,7 @@ class Backfill:
     def _wait(self, job: Job, now: float) -> float:
         """Return the seconds until the job may ask; 0 if it may now, which is then counted."""
         wait = max(job.due_at - now, self._connects.hold_left(now))
-        return (
-            wait if wait > 0.0 else self._weights.acquire(HISTORIES[job.stream_state.stream.kind].weight, now)
-        )
+        return wait if wait > 0.0 else self._weights.acquire(self._history(job).weight, now)
 
     async def _sleep(self, seconds: float | None) -> None:
         try:
@@ -139,18 +143,19 @@ class Backfill:
     async def _serve(self, job: Job) -> None:
         pipeline = self._pipelines[job.stream_state.symbol]
         try:
-            await self._fetch(job, job.page(), pipeline)
+            await self._fetch(job, job.page(self._history(job).page_max), pipeline)
         except Exception:
             # As wherever a symbol is handled: a bug halts it, and it begins anew after a while.
             pipeline.failed()
-            job.stream_state.sequence.missing.give_up("a bug was met")
-            await asyncio.sleep(BUG_PAUSE_SECONDS)
+            job.stream_state.sequence.ledger.give_up("a bug was met")
+            await asyncio.sleep(self._timing.after_bug)
             if self._pipelines.get(job.stream_state.symbol) is pipeline:
                 pipeline.rebuilt()
 
     async def _fetch(self, job: Job, page: HistoryPage, pipeline: SymbolPipeline) -> None:
         try:
-            found = await self._ask(job.stream_state, page)
+            history = self._history(job)
+            found = await self._ask(history, job.stream_state, page)
         except UnavailableError as error:
             if self._is_wanted(job, page):
                 job.failed(page, str(error), self._monotonic(), self._chance())
@@ -158,23 +163,28 @@ class Backfill:
             if self._is_wanted(job, page):
                 job.give_up(page, str(error), self._monotonic())
         else:
-            await self._hand_on(found, job, page, pipeline)
+            await self._hand_on(found, history, job, page, pipeline)
 
     def _is_wanted(self, job: Job, page: HistoryPage) -> bool:
         """Tell whether anybody still waits for the answer: much may happen until it comes."""
         return job in self._backlog and job.is_current(page)
 
-    async def _ask(self, stream_state: StreamState, page: HistoryPage) -> Sequence[Old]:
+    def _history(self, job: Job) -> History:
+        assert self._venue is not None, "without a venue nothing is fetched"
+        return self._venue.histories[job.stream_state.stream.kind]
+
+    async def _ask(self, history: History, stream_state: StreamState, page: HistoryPage) -> Sequence[Any]:
         """Return what the exchange knows of these ids. Raises UnavailableError, UnusableAnswer."""
-        url = self._rest_url + HISTORIES[stream_state.stream.kind].path
-        question = query(stream_state.symbol, page.first, page.count)
+        assert self._venue is not None, "without a venue nothing is fetched"
+        url = self._venue.rest_url + history.path
+        question = history.query(stream_state.symbol, page.first, page.count)
         async with self._http.get(url, params=question) as response:
             body = await response.read()
         self._note_used(response)
         if response.status != 200:
             raise self._failure(response)
         try:
-            return decode_page(stream_state.stream.kind, body, page.first)
+            return history.decode_page(body, page.first)
         except DecodeError as error:
             raise UnusableAnswer(f"{url}: the answer can't be trusted: {error.detail}") from error
 
@@ -190,16 +200,16 @@ class Backfill:
         return UnavailableError(text) if is_pausing or response.status >= 500 else UnusableAnswer(text)
 
     async def _hand_on(
-        self, found: Sequence[Old], job: Job, page: HistoryPage, pipeline: SymbolPipeline
+        self, found: Sequence[Any], history: History, job: Job, page: HistoryPage, pipeline: SymbolPipeline
     ) -> None:
         stream_state = job.stream_state
         for number, old in enumerate(found, 1):
             if not self._is_wanted(job, page):
                 return
-            if stream_state.sequence.missing.fetched(old.number):
-                job.fetched += 1
+            if stream_state.sequence.ledger.fetched(old.number):
+                job.found()
                 pipeline.accept_backfill(
-                    stream_state, frame_of(stream_state.wire_name, stream_state.symbol, old)
+                    stream_state, history.frame_of(stream_state.wire_name, stream_state.symbol, old)
                 )
             if number % TURN == 0:
                 await asyncio.sleep(0)

@@ -7,25 +7,21 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import msgspec
 import orjson
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from feedd.core.latency import ClockSample, VenueClock
+from feedd.core.venue_clock import ClockSample, VenueClock
 from feedd.errors import FeeddError, UnavailableError
 from feedd.logs import fields
 from feedd.sources.rest.client import RestClient
-from feedd.venues.binance.spot.endpoints import EXCHANGE_INFO_PATH, TIME_PATH
 
 log = logging.getLogger(__name__)
 
 SAMPLES = 5
 """The shortest round trip of a handful comes close to the real one; a request weighs 1 of 6000 a minute."""
-SYNC_EVERY_SECONDS = 15.0
-"""Two clocks part by 0.1 ms a second at worst: 1.5 ms in this time, far below any latency limit."""
-ASK_AGAIN_AFTER_SECONDS = 5.0
-"""How soon a doubt may cause the next measurement."""
 SYMBOLS_IN_A_QUESTION = 100
 """They stand in the URL, of which servers read 8 kB; a question weighs 20 of 6000 a minute."""
 UNKNOWN = "UNKNOWN"
@@ -40,6 +36,16 @@ _MICROSECONDS_PLEASE = {"X-MBX-TIME-UNIT": "MICROSECOND"}
 """Binance spot docs, rest-api.md, General: without it the answer is cut to the millisecond."""
 _MILLISECONDS = range(10**12, 10**13)
 """The years 2001 to 2286, as in every message."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockTiming:
+    """How often the venue's clock is measured, in seconds."""
+
+    every: float = 15.0
+    """Two clocks part by 0.1 ms a second at worst: 1.5 ms in this time, far below any latency limit."""
+    at_most_every: float = 5.0
+    """How soon a doubt may cause the next measurement."""
 
 
 class _ServerTime(msgspec.Struct):
@@ -60,11 +66,11 @@ class VenueTime:
     def __init__(
         self,
         http: RestClient,
-        rest_url: str,
+        url: str,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._http = http
-        self._url = rest_url + TIME_PATH
+        self._url = url
         self._monotonic = monotonic
 
     async def sample(self) -> ClockSample:
@@ -87,8 +93,14 @@ class ClockPoller:
     """Keeps the estimate of the venue's clock: at start, every 15 s, and when something looks wrong."""
 
     def __init__(
-        self, venue_time: VenueTime, clock: VenueClock, monotonic: Callable[[], float] = time.monotonic
+        self,
+        venue_time: VenueTime,
+        clock: VenueClock,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        timing: ClockTiming | None = None,
     ) -> None:
+        self._timing = ClockTiming() if timing is None else timing
         self._venue_time = venue_time
         self._clock = clock
         self._monotonic = monotonic
@@ -106,7 +118,7 @@ class ClockPoller:
             ):
                 with attempt:
                     await self.sync()
-            await asyncio.sleep(ASK_AGAIN_AFTER_SECONDS)
+            await asyncio.sleep(self._timing.at_most_every)
             await self._wait_for_doubt()
 
     async def sync(self) -> None:
@@ -132,7 +144,7 @@ class ClockPoller:
 
     async def _wait_for_doubt(self) -> None:
         try:
-            async with asyncio.timeout(SYNC_EVERY_SECONDS - ASK_AGAIN_AFTER_SECONDS):
+            async with asyncio.timeout(max(0.0, self._timing.every - self._timing.at_most_every)):
                 await self._doubt.wait()
         except TimeoutError:
             pass
@@ -162,9 +174,9 @@ class UnknownSymbolError(FeeddError):
 class VenueStatus:
     """Asks the venue which symbols are trading."""
 
-    def __init__(self, http: RestClient, rest_url: str) -> None:
+    def __init__(self, http: RestClient, url: str) -> None:
         self._http = http
-        self._url = rest_url + EXCHANGE_INFO_PATH
+        self._url = url
 
     async def statuses(self, symbols: Sequence[str]) -> dict[str, str]:
         """Return each symbol's status, such as TRADING. Raises UnknownSymbolError, UnavailableError."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import uvloop
 
-from feedd.core.symbol_state import StreamState
+from feedd.core.stream_state import StreamState
 from tests.benchmarks.clients.consumers import Heard, listening
 from tests.benchmarks.clients.order import Cost, Order, note_delays, read_order, run, tell
 from tests.benchmarks.clients.stamp import price_in

@@ -12,7 +12,7 @@ from dataclasses import replace
 import uvloop
 
 from feedd.config.settings import Settings, resolve
-from feedd.core.symbol_state import StreamState
+from feedd.core.stream_state import StreamState
 from feedd.daemon import Daemon
 from feedd.sources.symbol_pipeline import Deliver
 from tests.benchmarks.clients.order import Order, note_delays, read_order, run, tell

@@ -15,14 +15,22 @@ from prometheus_client.parser import text_string_to_metric_families as parse_cla
 from feedd.config.settings import Settings
 from feedd.core.daemon_state import DaemonState
 from feedd.core.gate import GATED
-from feedd.core.latency import DRIFT, ClockSample
-from feedd.model import ConnectFailure, ConsumerDisconnect, DisconnectReason, InvalidReason, Reason, Rejection
+from feedd.core.venue_clock import DRIFT, ClockSample
+from feedd.model import (
+    ConnectFailure,
+    ConsumerDisconnect,
+    DisconnectReason,
+    InvalidReason,
+    Reason,
+    Rejection,
+    Subscription,
+)
 from feedd.outputs.clock_reading import ClockReading
 from feedd.outputs.prometheus.catalogue import Format
 from feedd.outputs.prometheus.exposition import LINES_IN_A_PIECE, MetricsPage
-from feedd.venues.binance.spot.decode import Decoder
-from feedd.venues.binance.spot.payloads import Frame
-from feedd.venues.binance.spot.streams import Subscription, parse_stream
+from feedd.venues.binance.common.frame import Frame
+from feedd.venues.binance.spot.decode import SpotDecoder
+from feedd.venues.binance.spot.tables import SPOT
 from tests.system_components import needs
 
 NOW = ClockReading(monotonic=1000.0, wall=1_800_000_000.0)
@@ -99,7 +107,7 @@ def value(text: str, name: str, **labels: str) -> float:
 
 
 def trade(number: int, at: float) -> Frame:  # type: ignore[type-arg]  # of any payload
-    decoder = Decoder([Subscription("BTCUSDT", parse_stream("trade"))])
+    decoder = SpotDecoder([Subscription("BTCUSDT", SPOT.parse_stream("trade"))])
     stamp = int(at * 1000)
     message = decoder.decode(
         b'{"stream":"btcusdt@trade","data":{"e":"trade","E":%d,"s":"BTCUSDT","t":%d,"p":"1","q":"1","T":%d,"m":true}}'
@@ -260,7 +268,7 @@ def test_symbol_that_gets_another_stream_shows_it() -> None:
     of = state()
     metrics = MetricsPage(of)
     "".join(metrics.pieces(Format.CLASSIC, lambda: NOW))
-    of.symbols["BTCUSDT"].begin([parse_stream("aggTrade")], True, NOW.monotonic)
+    of.symbols["BTCUSDT"].begin([SPOT.parse_stream("aggTrade")], True, NOW.monotonic)
     text = "".join(metrics.pieces(Format.CLASSIC, lambda: NOW))
     assert value(text, "feedd_messages_total", symbol="BTCUSDT", stream="aggTrade") == 0
 

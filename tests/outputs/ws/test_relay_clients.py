@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 import pytest
 
-from feedd.core.symbol_state import StreamState
+from feedd.core.stream_state import StreamState
 from feedd.exchange import Exchange, ExchangeSettings
 from tests.running import running, settings_for
 from tests.system_components import needs

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
-from feedd.core.symbol_state import StreamState, SymbolState
+from feedd.core.stream_state import StreamState
+from feedd.core.symbol_state import SymbolState
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason
-from feedd.sources.live import connection
+from feedd.sources.live.connection import ConnectionTiming
+from feedd.sources.options import SourceOptions
+from feedd.venues.binance.spot.tables import SPOT
 from tests.running import RESUME_AFTER, STALE_AFTER, SYMBOLS, GateListener, Running, running, settings_for
 
 HIT, OTHER = SYMBOLS
@@ -124,12 +127,12 @@ async def test_gate_closes_within_50_ms_of_the_staleness_deadline() -> None:
     ],
 )
 async def test_failed_handshake_is_counted_under_its_reason(
-    fault: str, arguments: dict[str, Any], failure: ConnectFailure, monkeypatch: pytest.MonkeyPatch
+    fault: str, arguments: dict[str, Any], failure: ConnectFailure
 ) -> None:
-    monkeypatch.setattr(connection, "HANDSHAKE_SECONDS", 0.5)
+    timing = replace(ConnectionTiming.under(SPOT.rules), handshake=0.5)
     async with Exchange(EXCHANGE) as exchange:
         exchange.set_fault(fault, symbol=HIT, **arguments)
-        async with running(settings_for(exchange)) as feedd:
+        async with running(settings_for(exchange), sources=SourceOptions(connection=timing)) as feedd:
             await feedd.until(lambda feedd: feedd.symbol_state(HIT).counts.connect_failures[failure] > 0)
             await feedd.until_open(OTHER)
             assert set(feedd.symbol_state(HIT).gate.reasons) >= {Reason.STARTING, Reason.DISCONNECTED}
@@ -205,9 +208,9 @@ async def test_lost_connection_is_counted_under_its_reason(
         assert sum(feedd.symbol_state(HIT).counts.disconnects.values()) == 1
 
 
-async def test_half_open_connection_is_given_up_when_no_frame_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "SILENCE_SECONDS", 1.2)
-    async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
+async def test_half_open_connection_is_given_up_when_no_frame_comes() -> None:
+    options = SourceOptions(connection=replace(ConnectionTiming.under(SPOT.rules), silence=1.2))
+    async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange), sources=options) as feedd:
         await feedd.until_open()
         exchange.set_fault("mute", symbol=HIT, seconds=2.0)  # or a second connection would show it at once
         exchange.set_fault("vanish", symbol=HIT, seconds=0.1)
@@ -230,10 +233,10 @@ async def test_frozen_connection_is_replaced_before_the_gate_closes() -> None:
         assert not feedd.symbol_state(HIT).gate.halted
 
 
-async def test_mute_connection_that_pings_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "SILENCE_SECONDS", 0.6)
+async def test_mute_connection_that_pings_is_kept() -> None:
+    options = SourceOptions(connection=replace(ConnectionTiming.under(SPOT.rules), silence=0.6))
     settings = ExchangeSettings(symbols=SYMBOLS, rate=40.0, ping_interval=0.2, inbound_per_second=50)
-    async with Exchange(settings) as exchange, running(settings_for(exchange)) as feedd:
+    async with Exchange(settings) as exchange, running(settings_for(exchange), sources=options) as feedd:
         await feedd.until_open()
         exchange.set_fault("mute", symbol=HIT)
         pongs = exchange.seen.pongs

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from feedd.core.symbol_state import StreamState
+from feedd.core.stream_state import StreamState
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import DisconnectReason
 from tests.running import SYMBOLS as TWO_SYMBOLS
@@ -133,8 +133,8 @@ async def test_second_connection_in_a_silent_market_is_not_tried_again_and_again
         symbol_state = feedd.symbol_state(SYMBOLS[0])
         for _ in range(3):
             exchange.set_fault("mute", symbol=SYMBOLS[0], seconds=0.8)
-            await feedd.until(lambda _: symbol_state.staleness.age(time.monotonic()) > 0.7)
-            await feedd.until(lambda _: symbol_state.staleness.age(time.monotonic()) < 0.3)
+            await feedd.until(lambda _: symbol_state.age(time.monotonic()) > 0.7)
+            await feedd.until(lambda _: symbol_state.age(time.monotonic()) < 0.3)
             await feedd.until(lambda _: symbol_state.open_connections == 1)
         assert symbol_state.counts.connects == 2
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from feedd.core.symbol_state import StreamState
+from feedd.core.stream_state import StreamState
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import InvalidReason, Reason
 from tests.running import Running, running, settings_for
@@ -101,7 +101,9 @@ async def test_symbol_that_goes_takes_only_its_own_connection_along() -> None:
         await feedd.until_open()
         fewer = settings_for(exchange, **PACKED | {"FEEDD_SYMBOLS": ",".join(OTHERS)})
         assert feedd.daemon._supervisor is not None
-        await feedd.daemon._supervisor.apply_settings(fewer)
+        await feedd.daemon._supervisor.end_outdated(fewer)
+        feedd.daemon.state.apply_settings(fewer, time.monotonic())
+        feedd.daemon._supervisor.begin(fewer)
         await feedd.until_open()
         assert {feedd.symbol_state(symbol).counts.connects for symbol in SYMBOLS[1:5]} == {2}
         assert {feedd.symbol_state(symbol).counts.connects for symbol in SYMBOLS[5:]} == {1}

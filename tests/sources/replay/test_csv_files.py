@@ -21,7 +21,8 @@ from feedd.errors import FeeddError
 from feedd.model import InvalidReason
 from feedd.sources.replay import csv_files
 from feedd.sources.replay.csv_files import BadRow, CsvRecording, Row, UnusableFile, find_file
-from feedd.venues.binance.spot.decode import Decoder, Drifted
+from feedd.venues.binance.common.control_replies import Drifted
+from feedd.venues.binance.spot.decode import SpotDecoder
 
 SYMBOL = "SPY"
 START = 1_740_000_000_000
@@ -362,7 +363,7 @@ def test_bars_at_no_interval_of_binance_are_an_error(
 )
 def test_every_message_decodes_to_its_own_frame_and_says_static(tmp_path: Path, lines: list[str]) -> None:
     with opened(write(tmp_path, *lines)) as recording:
-        decoder = Decoder([recording.subscription])
+        decoder = SpotDecoder([recording.subscription])
         for row in good(recording.read(100)):
             assert decoder.decode(row.raw) == Drifted(row.frame, ("source",))
             assert row.time == row.frame.data.event_time

@@ -18,14 +18,14 @@ import pytest
 import feedd
 from feedd.config.settings import ResumePolicy
 from feedd.core.gate import GateChange
-from feedd.core.latency import VenueClock
-from feedd.core.symbol_state import StreamState, SymbolLimits, SymbolState
-from feedd.model import InvalidReason, Reason
+from feedd.core.stream_state import StreamState
+from feedd.core.symbol_state import SymbolLimits, SymbolState
+from feedd.core.venue_clock import VenueClock
+from feedd.model import InvalidReason, Reason, Stream
 from feedd.sources.replay import static_feed as static
 from feedd.sources.replay.csv_files import CsvRecording
 from feedd.sources.replay.static_feed import StaticFeed
 from feedd.sources.symbol_pipeline import Deliver, SymbolPipeline
-from feedd.venues.binance.spot.streams import Stream
 
 SAMPLES = Path(feedd.__file__).parent / "samples"
 START = 1_740_000_000_000

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,20 @@ import pytest
 from aiohttp import web
 
 from feedd.config.settings import ResumePolicy
-from feedd.core import backfill_queue as rules
-from feedd.core.budgets import ConnectBudget
+from feedd.core.backfill_queue import BackfillTiming
+from feedd.core.budgets import ConnectBudget, WeightBudget
 from feedd.core.gaps import GapLedger
-from feedd.core.latency import VenueClock
-from feedd.core.symbol_state import StreamState, SymbolLimits, SymbolState
+from feedd.core.stream_state import StreamState
+from feedd.core.symbol_state import SymbolLimits, SymbolState
+from feedd.core.venue_clock import VenueClock
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Reason
-from feedd.sources.rest import backfill
+from feedd.sources.options import SourceOptions
 from feedd.sources.rest.backfill import Backfill
 from feedd.sources.symbol_pipeline import SymbolPipeline
-from feedd.venues.binance.spot.payloads import Frame, Payload
-from feedd.venues.binance.spot.streams import parse_stream
+from feedd.venues.binance.common.frame import Frame
+from feedd.venues.binance.spot.payloads import Payload
+from feedd.venues.binance.spot.tables import SPOT
 from tests.running import SYMBOLS, EnvFile, Running, running, running_on, settings_for
 from tests.venues.binance.spot.frames import EVENT_TIME, combined, frame
 
@@ -40,11 +42,10 @@ ENDPOINTS = {"trade": "historicalTrades", "aggTrade": "aggTrades"}
 IDS = {"trade": "t", "aggTrade": "a"}
 
 
-@pytest.fixture(autouse=True)
-def haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what is missing be asked for sooner than operators would want it."""
-    monkeypatch.setattr(rules, "SETTLE_SECONDS", 0.1)
-    monkeypatch.setattr(rules, "FIRST_RETRY_SECONDS", 0.05)
+HASTE = BackfillTiming(settle=0.1, first_retry=0.05)
+"""What is missing is asked for sooner than operators would want it."""
+WEIGHT_PER_MINUTE, USED_MAX = 1200, 4800
+"""What feedd takes of spot's 6000, and where it stands back."""
 
 
 @dataclass(slots=True)
@@ -74,11 +75,14 @@ class Consumer:
 
 
 @asynccontextmanager
-async def backfilling(exchange: Exchange, **more: str) -> AsyncIterator[tuple[Running, Consumer]]:
+async def backfilling(
+    exchange: Exchange, timing: BackfillTiming = HASTE, **more: str
+) -> AsyncIterator[tuple[Running, Consumer]]:
     """Run a daemon that fetches what is missing, until all gates are open."""
     consumer = Consumer()
     settings = settings_for(exchange, FEEDD_BACKFILL="1", FEEDD_STREAMS=STREAMS, **more)
-    async with running(settings, consumer.take, consumer.accept_backfill) as feedd:
+    options = SourceOptions(backfill=timing)
+    async with running(settings, consumer.take, consumer.accept_backfill, sources=options) as feedd:
         await feedd.until_counting()
         yield feedd, consumer
 
@@ -88,7 +92,7 @@ def stream_state_of(feedd: Running, stream: str = "trade", symbol: str = HIT) ->
 
 
 def missing_in(feedd: Running, stream: str = "trade") -> GapLedger:
-    return stream_state_of(feedd, stream).sequence.missing
+    return stream_state_of(feedd, stream).sequence.ledger
 
 
 def lost(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
@@ -148,16 +152,14 @@ async def test_what_the_exchange_does_not_answer_is_lost_after_the_tries_and_liv
     status: int,
     retry_after: int | None,
     tries: int,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    if retry_after:
-        monkeypatch.setattr(rules, "TRIES_MAX", tries)  # each of them takes a second
-    async with Exchange(EXCHANGE) as exchange, backfilling(exchange) as (feedd, consumer):
+    timing = replace(HASTE, tries_max=tries) if retry_after else HASTE  # each of them takes a second
+    async with Exchange(EXCHANGE) as exchange, backfilling(exchange, timing) as (feedd, consumer):
         exchange.set_fault("rest_http", status=status, retry_after=retry_after)
         exchange.set_fault("gap", symbol=HIT, stream="trade", count=5)
         trades = stream_state_of(feedd)
-        await feedd.until(lambda _: len(trades.sequence.missing.pending) == 1)
+        await feedd.until(lambda _: len(trades.sequence.ledger.pending) == 1)
         before = trades.messages
         assert trades.sequence.missed == 0
         budget = feedd.daemon.state.connect_budget
@@ -167,7 +169,7 @@ async def test_what_the_exchange_does_not_answer_is_lost_after_the_tries_and_liv
         assert exchange.seen.requests["historicalTrades"] == tries
         assert trades.messages > before
         assert consumer.backfilled == {}
-        assert (trades.sequence.missing.backfilled, len(trades.sequence.missing.pending)) == (0, 0)
+        assert (trades.sequence.ledger.backfilled, len(trades.sequence.ledger.pending)) == (0, 0)
         assert all(
             sum(symbol_state.gate.halts.values()) == 0 for symbol_state in feedd.daemon.state.symbols.values()
         )
@@ -199,19 +201,19 @@ async def test_what_the_stream_brings_late_is_not_asked_for() -> None:
         await feedd.until(lambda _: trades.messages > enough)
         consumer.assert_complete("trade")
         assert exchange.seen.requests["historicalTrades"] == 0
-        missing = trades.sequence.missing
+        missing = trades.sequence.ledger
         assert (missing.lost, missing.backfilled, len(missing.pending)) == (0, 0, 0)
 
 
-async def test_whoever_comes_first_is_handed_on_and_the_other_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "SETTLE_SECONDS", 0.0)
-    async with Exchange(EXCHANGE) as exchange, backfilling(exchange) as (feedd, consumer):
+async def test_whoever_comes_first_is_handed_on_and_the_other_is_not() -> None:
+    timing = replace(HASTE, settle=0.0)
+    async with Exchange(EXCHANGE) as exchange, backfilling(exchange, timing) as (feedd, consumer):
         exchange.set_fault("reorder", symbol=HIT, stream="trade", count=100, every=2)
         trades = stream_state_of(feedd)
         await feedd.until(lambda _: trades.sequence.gaps == 100)
-        await feedd.until(lambda _: not trades.sequence.missing.pending)
-        await feedd.until(lambda _: trades.sequence.duplicates == trades.sequence.missing.backfilled)
-        assert trades.sequence.missing.backfilled == len(consumer.raw)
+        await feedd.until(lambda _: not trades.sequence.ledger.pending)
+        await feedd.until(lambda _: trades.sequence.duplicates == trades.sequence.ledger.backfilled)
+        assert trades.sequence.ledger.backfilled == len(consumer.raw)
         assert trades.sequence.missed == 0
         consumer.assert_complete("trade")
 
@@ -241,13 +243,13 @@ async def test_wiped_ids_end_the_search_for_those_of_before(caplog: pytest.LogCa
         asked = exchange.seen.requests["historicalTrades"]
         exchange.clear_faults()
         exchange.set_fault("gap", symbol=HIT, stream="trade", count=4)
-        await feedd.until(lambda _: trades.sequence.missing.backfilled == 4)
+        await feedd.until(lambda _: trades.sequence.ledger.backfilled == 4)
         assert exchange.seen.requests["historicalTrades"] == asked + 1
         assert all(number < 10_000 for number in consumer.backfilled["trade"])
 
 
 async def test_ten_thousand_come_within_the_weight_limit_while_live_data_goes_on() -> None:
-    market = ExchangeSettings(symbols=SYMBOLS, rate=2000.0, weight_per_minute=rules.WEIGHT_PER_MINUTE)
+    market = ExchangeSettings(symbols=SYMBOLS, rate=2000.0, weight_per_minute=WEIGHT_PER_MINUTE)
     async with Exchange(market) as exchange, backfilling(exchange) as (feedd, consumer):
         exchange.set_fault("gap", symbol=HIT, stream="trade", count=10_000)
         await feedd.until(lambda _: missing_in(feedd).backfilled == 10_000, timeout=20.0)
@@ -294,7 +296,7 @@ async def test_removed_symbol_is_searched_for_no_more(
             exchange.set_fault("rest_http", status=500)
             for symbol in SYMBOLS:
                 exchange.set_fault("gap", symbol=symbol, stream="trade", count=3)
-            missing = {symbol: stream_state_of(feedd, symbol=symbol).sequence.missing for symbol in SYMBOLS}
+            missing = {symbol: stream_state_of(feedd, symbol=symbol).sequence.ledger for symbol in SYMBOLS}
             await feedd.until(lambda _: all(each.pending.ids == 3 for each in missing.values()))
             env_file.set(FEEDD_SYMBOLS=OTHER)
             await feedd.until(lambda feedd: list(feedd.daemon.state.symbols) == [OTHER])
@@ -315,10 +317,8 @@ async def test_stopping_waits_for_no_answer_and_says_what_is_lost(caplog: pytest
         assert [(told["symbol"], told["messages"]) for told in lost(caplog)] == [(HIT, 5)]
 
 
-async def test_bug_while_handing_on_halts_its_symbol_alone_and_is_healed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(backfill, "BUG_PAUSE_SECONDS", 0.2)
+async def test_bug_while_handing_on_halts_its_symbol_alone_and_is_healed() -> None:
+    options = SourceOptions(backfill=replace(HASTE, after_bug=0.2))
 
     def broken(stream_state: StreamState, raw: bytes) -> None:
         raise ZeroDivisionError("a bug in an output")
@@ -326,7 +326,7 @@ async def test_bug_while_handing_on_halts_its_symbol_alone_and_is_healed(
     settings = {"FEEDD_BACKFILL": "1"}
     async with (
         Exchange(EXCHANGE) as exchange,
-        running(settings_for(exchange, **settings), None, broken) as feedd,
+        running(settings_for(exchange, **settings), None, broken, sources=options) as feedd,
     ):
         await feedd.until_counting()
         exchange.set_fault("gap", symbol=HIT, stream="trade", count=5)
@@ -341,18 +341,18 @@ async def test_bug_while_handing_on_halts_its_symbol_alone_and_is_healed(
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class DaemonState:
+class Bench:
     """One session with a hole from 11 to 13 in its trades, a worker, and a REST side that says anything."""
 
-    def __init__(self, http: aiohttp.ClientSession) -> None:
+    def __init__(self, http: aiohttp.ClientSession, weights: WeightBudget | None) -> None:
         limits = SymbolLimits(stale_after=10.0, latency=1.0, resume_after=5.0, resume=ResumePolicy.AUTO)
         clock = VenueClock(time.monotonic(), time.time())
-        streams = [parse_stream("trade")]
+        streams = [SPOT.parse_stream("trade")]
         self.symbol_state = SymbolState("BTCUSDT", streams, limits, clock, time.monotonic())
         self.stream_state = self.symbol_state.streams["btcusdt@trade"]
-        self.missing = self.stream_state.sequence.missing
+        self.ledger = self.stream_state.sequence.ledger
         self.connects = ConnectBudget(240)
-        self.backfill = Backfill(http, self.connects)
+        self.backfill = Backfill(http, self.connects, timing=HASTE, weights=weights)
         self.handed_on: list[bytes] = []
         self.pipeline = SymbolPipeline(
             self.symbol_state,
@@ -385,9 +385,9 @@ class DaemonState:
 
 
 @asynccontextmanager
-async def state() -> AsyncIterator[DaemonState]:
+async def bench(weights: WeightBudget | None = None) -> AsyncIterator[Bench]:
     async with aiohttp.ClientSession() as http:
-        made = DaemonState(http)
+        made = Bench(http, weights)
         app = web.Application()
         app.router.add_get("/api/v3/historicalTrades", made.answer)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -396,7 +396,7 @@ async def state() -> AsyncIterator[DaemonState]:
         await site.start()
         task = asyncio.create_task(made.backfill.run())
         try:
-            made.backfill.apply_settings(site.name, {"BTCUSDT": made.pipeline})
+            made.backfill.apply_settings(SPOT.at((), site.name), {"BTCUSDT": made.pipeline})
             yield made
         finally:
             task.cancel()
@@ -419,10 +419,10 @@ def says(body: bytes, status: int = 200, headers: dict[str, str] | None = None) 
 
 
 async def test_hole_is_asked_for_by_its_first_id_and_size() -> None:
-    async with state() as made:
+    async with bench() as made:
         made.answers = [old(11, 12, 13)]
         made.lose()
-        await made.until(lambda: made.missing.backfilled == 3)
+        await made.until(lambda: made.ledger.backfilled == 3)
         assert made.asked == [{"symbol": "BTCUSDT", "fromId": "11", "limit": "3"}]
         assert made.handed_on[0] == (
             b'{"stream":"btcusdt@trade","data":{"e":"trade","E":1795000000123,"s":"BTCUSDT","t":11,"p":"1.5",'
@@ -431,12 +431,12 @@ async def test_hole_is_asked_for_by_its_first_id_and_size() -> None:
 
 
 async def test_what_was_fetched_proves_nothing_about_now() -> None:
-    async with state() as made:
+    async with bench() as made:
         made.answers = [old(11, 12, 13)]
         made.lose()
         symbol_state, gate = made.symbol_state, made.symbol_state.gate
         before = (
-            symbol_state.staleness.last_at,
+            symbol_state.last_message_at,
             gate.reasons,
             gate.since,
             made.stream_state.messages,
@@ -447,7 +447,7 @@ async def test_what_was_fetched_proves_nothing_about_now() -> None:
         ]
         await made.until(lambda: len(made.handed_on) == 3)
         after = (
-            symbol_state.staleness.last_at,
+            symbol_state.last_message_at,
             gate.reasons,
             gate.since,
             made.stream_state.messages,
@@ -474,11 +474,11 @@ async def test_what_was_fetched_proves_nothing_about_now() -> None:
 async def test_answer_that_is_of_no_use_is_lost_at_once_and_nothing_of_it_handed_on(
     answer: Answer, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with state() as made:
+    async with bench() as made:
         made.answers = [answer]
         made.lose()
         reasons = made.symbol_state.gate.reasons
-        await made.until(lambda: made.missing.lost == 3)
+        await made.until(lambda: made.ledger.lost == 3)
         await made.until(lambda: bool(lost(caplog)))
         (told,) = lost(caplog)
         assert (told["first"], told["last"], told["messages"]) == (11, 13, 3)
@@ -489,27 +489,27 @@ async def test_answer_that_is_of_no_use_is_lost_at_once_and_nothing_of_it_handed
 
 
 async def test_answer_that_ends_too_soon_is_asked_for_again_from_there() -> None:
-    async with state() as made:
+    async with bench() as made:
         made.answers = [says(b"[]"), old(11, 12), old(13)]
         made.lose()
-        await made.until(lambda: made.missing.backfilled == 3)
+        await made.until(lambda: made.ledger.backfilled == 3)
         assert [question["fromId"] for question in made.asked] == ["11", "11", "13"]
-        assert made.missing.lost == 0
+        assert made.ledger.lost == 0
 
 
 async def test_id_that_the_exchange_passes_over_does_not_exist(caplog: pytest.LogCaptureFixture) -> None:
-    async with state() as made:
+    async with bench() as made:
         made.answers = [old(11, 13, 14)]
         made.lose()
-        await made.until(lambda: made.missing.lost == 1)
+        await made.until(lambda: made.ledger.lost == 1)
         await made.until(lambda: bool(lost(caplog)))
         (told,) = lost(caplog)
         assert (told["first"], told["last"], told["why"]) == (12, 12, "the exchange has no such ids")
-        assert (made.missing.backfilled, len(made.handed_on), len(made.asked)) == (2, 2, 1)
+        assert (made.ledger.backfilled, len(made.handed_on), len(made.asked)) == (2, 2, 1)
 
 
 async def test_message_that_came_while_it_was_asked_for_is_not_repeated() -> None:
-    async with state() as made:
+    async with bench() as made:
         answer = old(11, 12, 13)
 
         async def late(request: web.Request) -> web.StreamResponse:
@@ -518,14 +518,14 @@ async def test_message_that_came_while_it_was_asked_for_is_not_repeated() -> Non
 
         made.answers = [late]
         made.lose()
-        await made.until(lambda: made.missing.backfilled == 2)
+        await made.until(lambda: made.ledger.backfilled == 2)
         assert [orjson.loads(raw)["data"]["t"] for raw in made.handed_on] == [11, 13]
-        assert (made.stream_state.messages, made.missing.lost) == (3, 0)
+        assert (made.stream_state.messages, made.ledger.lost) == (3, 0)
 
 
 @pytest.mark.parametrize("answer", [old(11, 12, 13), says(b"no"), says(b"", status=500)])
 async def test_answer_that_comes_after_the_ids_began_anew_is_thrown_away(answer: Answer) -> None:
-    async with state() as made:
+    async with bench() as made:
 
         async def late(request: web.Request) -> web.StreamResponse:
             made.stream_state.sequence.forget()
@@ -535,8 +535,8 @@ async def test_answer_that_comes_after_the_ids_began_anew_is_thrown_away(answer:
 
         made.answers = [late, old(11, 12, 13)]
         made.lose()
-        await made.until(lambda: made.missing.backfilled == 3)
-        assert (made.missing.lost, len(made.handed_on), len(made.asked)) == (3, 3, 2)
+        await made.until(lambda: made.ledger.backfilled == 3)
+        assert (made.ledger.lost, len(made.handed_on), len(made.asked)) == (3, 3, 2)
 
 
 @pytest.mark.parametrize(
@@ -546,34 +546,31 @@ async def test_answer_that_comes_after_the_ids_began_anew_is_thrown_away(answer:
 async def test_pause_that_the_exchange_asks_for_holds_everybody_back(
     status: int, headers: dict[str, str], pause: float
 ) -> None:
-    async with state() as made:
+    async with bench() as made:
         made.answers = [says(b"", status, headers)]
         made.lose()
         await made.until(lambda: made.connects.remaining(time.monotonic()) == 0)
         assert made.connects.hold_left(time.monotonic()) == pytest.approx(pause, abs=1.0)
-        assert made.missing.pending.ids == 3
+        assert made.ledger.pending.ids == 3
 
 
 async def test_pause_that_was_asked_for_at_a_handshake_holds_back_as_well() -> None:
-    async with state() as made:
+    async with bench() as made:
         made.answers = [old(11, 12, 13)]
         made.connects.hold(0.5, time.monotonic())
         held_until = time.monotonic() + 0.5
         made.lose()
-        await made.until(lambda: made.missing.backfilled == 3)
+        await made.until(lambda: made.ledger.backfilled == 3)
         assert time.monotonic() >= held_until
 
 
-async def test_address_that_is_nearly_at_its_limit_is_left_alone_for_a_minute(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(rules, "MINUTE", 0.6)
-    async with state() as made:
-        made.answers = [says(b"[]", 200, {"X-MBX-USED-WEIGHT-1M": str(rules.USED_MAX)}), old(11, 12, 13)]
+async def test_address_that_is_nearly_at_its_limit_is_left_alone_for_a_minute() -> None:
+    async with bench(WeightBudget(WEIGHT_PER_MINUTE, USED_MAX, minute=0.6)) as made:
+        made.answers = [says(b"[]", 200, {"X-MBX-USED-WEIGHT-1M": str(USED_MAX)}), old(11, 12, 13)]
         made.lose()
         await made.until(lambda: len(made.asked) == 1)
         asked_at = time.monotonic()
-        await made.until(lambda: made.missing.backfilled == 3)
+        await made.until(lambda: made.ledger.backfilled == 3)
         assert time.monotonic() - asked_at > 0.5  # the next try would have been due long before
         assert made.connects.remaining(time.monotonic()) == 240
 

@@ -12,13 +12,21 @@ import aiohttp
 import pytest
 
 from feedd.core.budgets import ConnectBudget
-from feedd.core.latency import ClockSample, VenueClock
+from feedd.core.venue_clock import ClockSample, VenueClock
 from feedd.errors import UnavailableError
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Reason
-from feedd.sources.rest import pollers as rest
 from feedd.sources.rest.client import RestClient
-from feedd.sources.rest.pollers import SAMPLES, UNKNOWN, ClockPoller, StatusPoller, VenueStatus, VenueTime
+from feedd.sources.rest.pollers import (
+    SAMPLES,
+    UNKNOWN,
+    ClockPoller,
+    ClockTiming,
+    StatusPoller,
+    VenueStatus,
+    VenueTime,
+)
+from feedd.venues.binance.spot.tables import SPOT
 from tests.running import SYMBOLS, running, settings_for
 
 
@@ -29,7 +37,7 @@ def asking(http: aiohttp.ClientSession) -> RestClient:
 @asynccontextmanager
 async def venue_time() -> AsyncIterator[tuple[Exchange, VenueTime]]:
     async with Exchange(ExchangeSettings()) as exchange, aiohttp.ClientSession() as http:
-        yield exchange, VenueTime(asking(http), exchange.rest_url)
+        yield exchange, VenueTime(asking(http), exchange.rest_url + SPOT.rest.time)
 
 
 def clock() -> VenueClock:
@@ -146,15 +154,14 @@ async def test_venue_that_contradicts_itself_leaves_the_estimate(caplog: pytest.
 async def test_absent_venue_is_an_error() -> None:
     async with aiohttp.ClientSession() as http:
         with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9"):
-            await VenueTime(asking(http), "http://127.0.0.1:9").sample()
+            await VenueTime(asking(http), "http://127.0.0.1:9" + SPOT.rest.time).sample()
 
 
-async def test_keeper_asks_again_after_an_outage_and_when_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest, "ASK_AGAIN_AFTER_SECONDS", 0.01)
+async def test_keeper_asks_again_after_an_outage_and_when_in_doubt() -> None:
     async with venue_time() as (exchange, venue):
         fault = exchange.set_fault("rest_http", status=500)
         estimate = clock()
-        poller = ClockPoller(venue, estimate)
+        poller = ClockPoller(venue, estimate, timing=ClockTiming(every=15.0, at_most_every=0.01))
         task = asyncio.create_task(poller.run())
         await exchange.seen.wait_until(lambda: exchange.seen.requests["time"] > 0, 5.0)
         assert estimate.synced_at is None
@@ -175,7 +182,9 @@ async def test_unknown_symbol_is_told_and_does_not_hide_the_others() -> None:
         exchange.set_fault("status", symbol=SYMBOLS[1], status="CANCEL_ONLY")
         symbols = (SYMBOLS[0], "GONEUSDT", SYMBOLS[1])
         await StatusPoller(
-            VenueStatus(asking(http), exchange.rest_url), lambda: symbols, told.__setitem__
+            VenueStatus(asking(http), exchange.rest_url + SPOT.rest.exchange_info),
+            lambda: symbols,
+            told.__setitem__,
         ).ask()
     assert told == {SYMBOLS[0]: "TRADING", "GONEUSDT": UNKNOWN, SYMBOLS[1]: "CANCEL_ONLY"}
 
@@ -186,7 +195,9 @@ async def test_a_thousand_symbols_are_asked_in_portions() -> None:
     async with Exchange(ExchangeSettings(symbols=symbols)) as exchange, aiohttp.ClientSession() as http:
         exchange.set_fault("status", symbol=symbols[777], status="BREAK")
         await StatusPoller(
-            VenueStatus(asking(http), exchange.rest_url), lambda: symbols, told.__setitem__
+            VenueStatus(asking(http), exchange.rest_url + SPOT.rest.exchange_info),
+            lambda: symbols,
+            told.__setitem__,
         ).ask()
         assert exchange.seen.requests["exchangeInfo"] == 10
     assert told == dict.fromkeys(symbols, "TRADING") | {symbols[777]: "BREAK"}
@@ -195,7 +206,7 @@ async def test_a_thousand_symbols_are_asked_in_portions() -> None:
 async def test_silent_venue_changes_no_status() -> None:
     told: dict[str, str] = {}
     async with aiohttp.ClientSession() as http:
-        status = VenueStatus(asking(http), "http://127.0.0.1:9")
+        status = VenueStatus(asking(http), "http://127.0.0.1:9" + SPOT.rest.exchange_info)
         await StatusPoller(status, lambda: SYMBOLS, told.__setitem__).ask()
     assert told == {}
 

@@ -8,7 +8,6 @@ replies, a shutdown notice) from messages that must not be trusted. Nothing but 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
@@ -16,49 +15,27 @@ import msgspec
 import orjson
 
 from feedd.errors import DecodeError
-from feedd.model import InvalidReason
-from feedd.venues.binance.spot.payloads import Candle, Depth, Frame, Kline, Payload
-from feedd.venues.binance.spot.streams import StreamKind, Subscription, parse_stream
+from feedd.model import InvalidReason, StreamKind, Subscription
+from feedd.venues.binance.common.control_replies import (
+    DecodedFrame,
+    Drifted,
+    ServerShutdown,
+    control_reply,
+    is_shutdown,
+    kind_of,
+)
+from feedd.venues.binance.common.envelope import stream_in
+from feedd.venues.binance.common.frame import Frame
+from feedd.venues.binance.spot.payloads import Candle, Depth, Kline, Payload
+from feedd.venues.binance.spot.streams import EVENT_NAMES, STREAMS
 from feedd.venues.binance.spot.strict import STRICT_DECODERS
-
-MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
-"""No stream of Binance comes near it; a full 5,000-level book has about 0.4 MB."""
-
-_NAME_AT: Final = len(b'{"stream":"')
-"""Where a combined frame has the name of its stream."""
-_SHUTDOWN: Final = "serverShutdown"
-
-
-@dataclass(frozen=True, slots=True)
-class Drifted:
-    """A trusted message with fields that feedd doesn't know: the exchange has changed something."""
-
-    frame: Frame[Payload]
-    unknown_fields: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ServerShutdown:
-    """The exchange will close this connection; how soon is not promised."""
-
-
-@dataclass(frozen=True, slots=True)
-class ControlReply:
-    """The answer to a control message. `error` is None where it was accepted."""
-
-    request_id: int | str | None
-    error: str | None
-
-
-DecodedFrame = Frame[Payload] | Drifted | ServerShutdown | ControlReply
-
+from feedd.venues.venue import StreamDefinition
 
 _fields_of: Final = cache(msgspec.structs.fields)
 """Without a memory a field that the exchange adds would make every message cost half a millisecond."""
-_EVENT_NAMES: Final = tuple(name for kind in StreamKind for name in kind.event_names)
 
 
-class StreamDecoder:
+class SpotStreamDecoder:
     """Decodes the frames of one subscription that are of exactly the known shape, which nearly all are."""
 
     __slots__ = ("_fits", "_strict", "_symbol", "name")
@@ -66,7 +43,7 @@ class StreamDecoder:
     def __init__(self, subscription: Subscription) -> None:
         self.name = subscription.wire_name
         self._symbol = subscription.wire_symbol
-        self._strict = STRICT_DECODERS[subscription.stream.kind]
+        self._strict = STRICT_DECODERS[_definition(subscription).payload_type]
         self._fits = _fit_of(subscription)
 
     def first_look(self, frame: bytes) -> Frame[Payload] | None:
@@ -82,28 +59,23 @@ class StreamDecoder:
         return None
 
 
-def stream_in(frame: bytes) -> bytes | None:
-    """Peek at the name of the stream that a combined frame seems to be of."""
-    end = frame.find(b'"', _NAME_AT)
-    return None if end < 0 else frame[_NAME_AT:end]
-
-
-class Decoder:
+class SpotDecoder:
     """Decodes what one connection delivers, which was opened for `subscriptions`."""
 
     def __init__(self, subscriptions: Iterable[Subscription]) -> None:
         self._subscriptions = {subscription.wire_name: subscription for subscription in subscriptions}
         self._symbols = {subscription.symbol for subscription in self._subscriptions.values()}
-        self.routes = {
-            name.encode(): StreamDecoder(subscription) for name, subscription in self._subscriptions.items()
+        self.stream_decoders = {
+            name.encode(): SpotStreamDecoder(subscription)
+            for name, subscription in self._subscriptions.items()
         }
         """By the name of their stream, as it stands in a frame."""
 
     def decode(self, frame: bytes) -> DecodedFrame:
         """Return the message in a text frame. Raises DecodeError."""
         name = stream_in(frame)
-        route = None if name is None else self.routes.get(name)
-        return (route and route.first_look(frame)) or self.second_look(frame)
+        found = None if name is None else self.stream_decoders.get(name)
+        return (found and found.first_look(frame)) or self.second_look(frame)
 
     def second_look(self, frame: bytes) -> DecodedFrame:
         """Return the message of a frame that the first look did not know. Raises DecodeError."""
@@ -112,25 +84,25 @@ class Decoder:
         except orjson.JSONDecodeError as error:
             raise DecodeError(InvalidReason.BAD_JSON, str(error)) from None
         if not isinstance(content, dict):
-            raise DecodeError(InvalidReason.NOT_OBJECT, f"expected an object, found {_kind_of(content)}")
-        if _is_shutdown(content):
+            raise DecodeError(InvalidReason.NOT_OBJECT, f"expected an object, found {kind_of(content)}")
+        if is_shutdown(content):
             return ServerShutdown()
         if "stream" in content:
             return self._combined(content)
         if "result" in content or "error" in content or ("code" in content and "msg" in content):
-            return _control_reply(content)
+            return control_reply(content)
         return self._checked(self._attribute(content), content, ())
 
     def _combined(self, content: dict[str, Any]) -> DecodedFrame:
         name = content["stream"]
         if not isinstance(name, str):
-            raise DecodeError(InvalidReason.WRONG_TYPE, f"stream: expected a string, found {_kind_of(name)}")
+            raise DecodeError(InvalidReason.WRONG_TYPE, f"stream: expected a string, found {kind_of(name)}")
         if "data" not in content:
             raise DecodeError(InvalidReason.MISSING_FIELD, "data", stream=name)
         payload = content["data"]
         if not isinstance(payload, dict):
             raise DecodeError(
-                InvalidReason.WRONG_TYPE, f"data: expected an object, found {_kind_of(payload)}", stream=name
+                InvalidReason.WRONG_TYPE, f"data: expected an object, found {kind_of(payload)}", stream=name
             )
         subscription = self._subscriptions.get(name)
         if subscription is None:
@@ -140,9 +112,7 @@ class Decoder:
 
     def _foreign(self, name: str) -> DecodeError:
         symbol, _, stream = name.partition("@")
-        try:
-            parse_stream(stream)
-        except ValueError:
+        if stream not in STREAMS:
             return DecodeError(InvalidReason.UNKNOWN_EVENT, f"stream {name!r} is not known", stream=name)
         if symbol.upper() in self._symbols:
             return DecodeError(InvalidReason.UNKNOWN_EVENT, f"stream {name!r} was not asked for", stream=name)
@@ -156,7 +126,7 @@ class Decoder:
         if candidates:
             return candidates[0]
         event = payload.get("e")
-        if isinstance(event, str) and event not in _EVENT_NAMES:
+        if isinstance(event, str) and event not in EVENT_NAMES:
             raise DecodeError(InvalidReason.UNKNOWN_EVENT, f"event {event!r}")
         symbol = payload.get("s")
         if isinstance(symbol, str) and symbol not in self._symbols:
@@ -167,16 +137,16 @@ class Decoder:
         self, subscription: Subscription, payload: dict[str, Any], unknown: tuple[str, ...]
     ) -> DecodedFrame:
         name = subscription.wire_name
-        kind = subscription.stream.kind
+        definition = _definition(subscription)
         event = payload.get("e")
-        missing = _missing(kind.payload_type, payload)
+        missing = _missing(definition.payload_type, payload)
         # A stream whose messages have no event name may get one some day; then nothing is missing.
-        if (kind.event_names or missing) and isinstance(event, str) and event not in _EVENT_NAMES:
+        if (definition.event_names or missing) and isinstance(event, str) and event not in EVENT_NAMES:
             raise DecodeError(InvalidReason.UNKNOWN_EVENT, f"event {event!r}", stream=name)
         if missing:
             raise DecodeError(InvalidReason.MISSING_FIELD, ", ".join(missing), stream=name)
         try:
-            data = msgspec.convert(payload, kind.payload_type)
+            data: Payload = msgspec.convert(payload, definition.payload_type)
         except msgspec.ValidationError as error:
             raise DecodeError(InvalidReason.WRONG_TYPE, str(error), stream=name) from None
         if data.symbol != subscription.wire_symbol:
@@ -189,8 +159,12 @@ class Decoder:
         if misfit is not None:
             raise misfit
         message = Frame(stream=name, data=data)
-        unknown += _unknown(kind.payload_type, payload)
+        unknown += _unknown(definition.payload_type, payload)
         return Drifted(message, unknown) if unknown else message
+
+
+def _definition(subscription: Subscription) -> StreamDefinition:
+    return STREAMS[subscription.stream.name]
 
 
 def _fit_of(subscription: Subscription) -> Callable[[Any], bool] | None:
@@ -225,34 +199,15 @@ def _misfit(subscription: Subscription, data: Payload) -> DecodeError | None:
     return None
 
 
-def _is_shutdown(content: dict[str, Any]) -> bool:
-    # Raw, combined, and the WebSocket API's shape (Binance spot docs, "Server Shutdown").
-    for candidate in (content, content.get("data"), content.get("event")):
-        if isinstance(candidate, dict) and candidate.get("e") == _SHUTDOWN:
-            return True
-    return content.get("stream") == f"!{_SHUTDOWN}"
-
-
-def _control_reply(content: dict[str, Any]) -> ControlReply:
-    request_id = content.get("id")
-    error = content.get("error", content if "code" in content else None)
-    if isinstance(error, dict):
-        error = f"code {_text_of(error.get('code'))}: {_text_of(error.get('msg'))}"
-    return ControlReply(
-        request_id if isinstance(request_id, int | str) else None,
-        None if error is None else _text_of(error),
-    )
-
-
 def _could_be(subscription: Subscription, payload: dict[str, Any]) -> bool:
-    kind = subscription.stream.kind
+    definition = _definition(subscription)
     if subscription.wire_symbol is not None and payload.get("s") != subscription.wire_symbol:
         return False
-    if kind.event_names:
+    if definition.event_names:
         candle = payload.get("k")
         interval = candle.get("i") if isinstance(candle, dict) else None
-        return payload.get("e") in kind.event_names and interval == subscription.stream.interval
-    return "e" not in payload and not _missing(kind.payload_type, payload)
+        return payload.get("e") in definition.event_names and interval == subscription.stream.interval
+    return "e" not in payload and not _missing(definition.payload_type, payload)
 
 
 def _missing(struct: type[msgspec.Struct], content: dict[str, Any], prefix: str = "") -> list[str]:
@@ -271,13 +226,3 @@ def _unknown(struct: type[msgspec.Struct], content: dict[str, Any], prefix: str 
     if fields.get("k") is Candle:
         unknown += _unknown(Candle, content["k"], f"{prefix}k.")
     return tuple(unknown)
-
-
-def _text_of(value: object) -> str:
-    # Arrays may be nested deeper than Python can print.
-    return _kind_of(value) if isinstance(value, dict | list) else str(value)
-
-
-def _kind_of(value: object) -> str:
-    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")

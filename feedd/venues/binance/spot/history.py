@@ -8,7 +8,7 @@ two.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Final
 
@@ -16,10 +16,9 @@ import msgspec
 from msgspec import UNSET, Struct, field
 
 from feedd.errors import DecodeError
-from feedd.model import InvalidReason
-from feedd.venues.binance.spot.endpoints import AGGREGATE_TRADES_PATH, HISTORICAL_TRADES_PATH
+from feedd.model import InvalidReason, StreamKind
 from feedd.venues.binance.spot.payloads import Identifier, Ignored, Milliseconds
-from feedd.venues.binance.spot.streams import StreamKind
+from feedd.venues.venue import History
 
 PAGE_MAX: Final = 1000
 """No request is answered with more."""
@@ -52,31 +51,14 @@ class OldAggTrade(Struct, frozen=True, gc=False):
 Old = OldTrade | OldAggTrade
 
 
-@dataclass(frozen=True, slots=True)
-class History:
-    """Where messages of one kind are asked for, and what a request weighs."""
-
-    path: str
-    weight: int
-    decode: Callable[[bytes], Sequence[Old]]
-
-
-HISTORIES: Final[Mapping[StreamKind, History]] = {
-    StreamKind.TRADE: History(HISTORICAL_TRADES_PATH, 25, msgspec.json.Decoder(list[OldTrade]).decode),
-    StreamKind.AGG_TRADE: History(AGGREGATE_TRADES_PATH, 4, msgspec.json.Decoder(list[OldAggTrade]).decode),
-}
-"""The kinds of streams whose past can be asked for."""
-
-
 def query(symbol: str, first: int, count: int) -> dict[str, str]:
     """Return what to ask for: so many messages from that id on."""
     return {"symbol": symbol, "fromId": str(first), "limit": str(count)}
 
 
-def decode_page(kind: StreamKind, body: bytes, first: int) -> Sequence[Old]:
-    """Return what was answered to the question for the messages from `first` on. Raises DecodeError."""
+def _decode_page(decode: Callable[[bytes], Sequence[Old]], body: bytes, first: int) -> Sequence[Old]:
     try:
-        page = HISTORIES[kind].decode(body)
+        page = decode(body)
     except msgspec.ValidationError as error:
         raise DecodeError(InvalidReason.WRONG_TYPE, str(error)) from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
@@ -146,3 +128,15 @@ def frame_of(wire_name: str, symbol: str, old: Old) -> bytes:
             old.ignored,
         )
     return _encode(_Frame(wire_name, data, True))
+
+
+def _history(path: str, weight: int, decode: Callable[[bytes], Sequence[Old]]) -> History:
+    return History(path, weight, PAGE_MAX, query, partial(_decode_page, decode), frame_of)
+
+
+HISTORIES: Final[Mapping[StreamKind, History]] = {
+    # Not served by the public data host.
+    StreamKind.TRADE: _history("/api/v3/historicalTrades", 25, msgspec.json.Decoder(list[OldTrade]).decode),
+    StreamKind.AGG_TRADE: _history("/api/v3/aggTrades", 4, msgspec.json.Decoder(list[OldAggTrade]).decode),
+}
+"""The kinds of streams whose past can be asked for."""

@@ -7,7 +7,7 @@ be absent; every other one must be there with its type, or the message is not tr
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
@@ -22,14 +22,14 @@ Level = tuple[str, str]
 Ignored = bool | str | int | UnsetType
 
 
-class Event(Struct, frozen=True, gc=False):
+class NamedEvent(Struct, frozen=True, gc=False):
     """What every message with an event name carries as well."""
 
     event_time: Milliseconds = field(name="E")
     symbol: str = field(name="s")
 
 
-class Trade(Event, frozen=True):
+class Trade(NamedEvent, frozen=True):
     """`<symbol>@trade`: one trade; ids step by one."""
 
     event: Literal["trade"] = field(name="e")
@@ -41,7 +41,7 @@ class Trade(Event, frozen=True):
     ignored: Ignored = field(name="M", default=UNSET)
 
 
-class AggTrade(Event, frozen=True):
+class AggTrade(NamedEvent, frozen=True):
     """`<symbol>@aggTrade`: one taker order's trades at one price; its ids step by one."""
 
     event: Literal["aggTrade"] = field(name="e")
@@ -68,7 +68,7 @@ class BookTicker(Struct, frozen=True, gc=False):
     ask_quantity: str = field(name="A")
 
 
-class Depth(Event, frozen=True):
+class Depth(NamedEvent, frozen=True):
     """`<symbol>@depth[@100ms]`: changes of the book; `first_update_id` follows the last `last_update_id`."""
 
     event: Literal["depthUpdate"] = field(name="e")
@@ -111,14 +111,14 @@ class Candle(Struct, frozen=True, gc=False):
     ignored: Ignored = field(name="B", default=UNSET)
 
 
-class Kline(Event, frozen=True):
+class Kline(NamedEvent, frozen=True):
     """`<symbol>@kline_<interval>`."""
 
     event: Literal["kline"] = field(name="e")
     candle: Candle = field(name="k")
 
 
-class MiniTicker(Event, frozen=True):
+class MiniTicker(NamedEvent, frozen=True):
     """`<symbol>@miniTicker`."""
 
     event: Literal["24hrMiniTicker"] = field(name="e")
@@ -130,7 +130,7 @@ class MiniTicker(Event, frozen=True):
     quote_volume: str = field(name="q")
 
 
-class WindowTicker(Event, frozen=True):
+class WindowTicker(NamedEvent, frozen=True):
     """`<symbol>@ticker_<1h|4h|1d>`: a rolling window's statistics."""
 
     event: Literal["1hTicker", "4hTicker", "1dTicker"] = field(name="e")
@@ -150,7 +150,7 @@ class WindowTicker(Event, frozen=True):
     trades: Identifier = field(name="n")
 
 
-class Ticker(Event, frozen=True):
+class Ticker(NamedEvent, frozen=True):
     """`<symbol>@ticker`: the last 24 hours' statistics."""
 
     event: Literal["24hrTicker"] = field(name="e")
@@ -176,7 +176,7 @@ class Ticker(Event, frozen=True):
     trades: Identifier = field(name="n")
 
 
-class AveragePrice(Event, frozen=True):
+class AveragePrice(NamedEvent, frozen=True):
     """`<symbol>@avgPrice`."""
 
     event: Literal["avgPrice"] = field(name="e")
@@ -197,11 +197,4 @@ Payload = (
     | WindowTicker
     | AveragePrice
 )
-PayloadType = TypeVar("PayloadType", bound=Payload, covariant=True)
-
-
-class Frame(Struct, Generic[PayloadType], frozen=True, gc=False):
-    """One message of a combined stream: `{"stream": <wire name>, "data": <payload>}`."""
-
-    stream: str
-    data: PayloadType
+"""Any of them."""

@@ -1,13 +1,14 @@
 """The streams of Binance spot: their names on the wire, and what each of them can prove.
 
-Source: Binance spot docs, web-socket-streams.md.
+Source: Binance spot docs, web-socket-streams.md. Case matters, as on the wire.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Iterator, Mapping
+from typing import Final
 
+from feedd.model import Continuity, ContinuityRule, Stream, StreamKind
 from feedd.venues.binance.spot.payloads import (
     AggTrade,
     AveragePrice,
@@ -16,100 +17,66 @@ from feedd.venues.binance.spot.payloads import (
     Kline,
     MiniTicker,
     PartialDepth,
-    Payload,
     Ticker,
     Trade,
     WindowTicker,
 )
-from feedd.venues.binance.spot.stream_names import is_stream_name, nearest_stream_name
+from feedd.venues.venue import StreamDefinition
+
+KLINE_INTERVALS: Final = (
+    "1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M",
+)  # fmt: skip
+
+_BY_EVENT_TIME: Final = Continuity(ContinuityRule.EVENT_TIME)
+_DEPTH: Final = Continuity(ContinuityRule.SPAN, first="first_update_id", last="last_update_id")
+_PARTIAL_DEPTH: Final = Continuity(ContinuityRule.RISING, first="last_update_id", may_repeat=True)
 
 
-class StreamKind(Enum):
-    """A family of streams that share one payload and one rule of continuity.
-
-    `event_names` are the values of the payload's `e` (none: it has no such field). `counts_loss` says that
-    ids are without holes, so that a hole is a loss. A stream without it can only tell a repetition.
-    """
-
-    TRADE = (Trade, ("trade",), True)
-    AGG_TRADE = (AggTrade, ("aggTrade",), True)
-    BOOK_TICKER = (BookTicker, (), False)
-    DEPTH = (Depth, ("depthUpdate",), True)
-    PARTIAL_DEPTH = (PartialDepth, (), False)
-    KLINE = (Kline, ("kline",), False)
-    MINI_TICKER = (MiniTicker, ("24hrMiniTicker",), False)
-    TICKER = (Ticker, ("24hrTicker",), False)
-    WINDOW_TICKER = (WindowTicker, ("1hTicker", "4hTicker", "1dTicker"), False)
-    AVERAGE_PRICE = (AveragePrice, ("avgPrice",), False)
-
-    def __init__(self, payload_type: type[Payload], event_names: tuple[str, ...], counts_loss: bool) -> None:
-        self.payload_type = payload_type
-        self.event_names = event_names
-        self.counts_loss = counts_loss
-
-    @property
-    def has_history(self) -> bool:
-        """Tell whether messages that were missed can be fetched by their ids (rest-api.md)."""
-        return self in (StreamKind.TRADE, StreamKind.AGG_TRADE)
-
-
-_KINDS = {
-    "trade": StreamKind.TRADE,
-    "aggTrade": StreamKind.AGG_TRADE,
-    "bookTicker": StreamKind.BOOK_TICKER,
-    "depth": StreamKind.DEPTH,
-    "depth@100ms": StreamKind.DEPTH,
-    "miniTicker": StreamKind.MINI_TICKER,
-    "ticker": StreamKind.TICKER,
-    "avgPrice": StreamKind.AVERAGE_PRICE,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """A stream without its symbol, such as `trade`, `depth@100ms` or `kline_1s`: the label in the metrics."""
-
-    name: str
-    kind: StreamKind
-
-    @property
-    def interval(self) -> str | None:
-        """The candle's interval of a kline stream, else None."""
-        return self.name.removeprefix("kline_") if self.kind is StreamKind.KLINE else None
+def _definitions() -> Iterator[StreamDefinition]:
+    yield StreamDefinition(
+        Stream(
+            "trade", StreamKind.TRADE, Continuity(ContinuityRule.STEP, first="trade_id"), has_history=True
+        ),
+        Trade,
+        ("trade",),
+    )
+    yield StreamDefinition(
+        Stream(
+            "aggTrade",
+            StreamKind.AGG_TRADE,
+            Continuity(ContinuityRule.STEP, first="aggregate_id"),
+            has_history=True,
+        ),
+        AggTrade,
+        ("aggTrade",),
+    )
+    yield StreamDefinition(
+        Stream("bookTicker", StreamKind.BOOK_TICKER, Continuity(ContinuityRule.RISING, first="update_id")),
+        BookTicker,
+    )
+    for name, seconds in (("depth", 1.0), ("depth@100ms", 0.1)):
+        yield StreamDefinition(Stream(name, StreamKind.DEPTH, _DEPTH), Depth, ("depthUpdate",), seconds)
+    for levels in (5, 10, 20):
+        for speed, seconds in (("", 1.0), ("@100ms", 0.1)):
+            name = f"depth{levels}{speed}"
+            stream = Stream(name, StreamKind.PARTIAL_DEPTH, _PARTIAL_DEPTH, carries_symbol=False)
+            yield StreamDefinition(stream, PartialDepth, (), seconds)
+    for interval in KLINE_INTERVALS:
+        is_second = interval == "1s"
+        stream = Stream(f"kline_{interval}", StreamKind.KLINE, _BY_EVENT_TIME)
+        yield StreamDefinition(stream, Kline, ("kline",), 1.0 if is_second else 2.0, is_heartbeat=is_second)
+    yield StreamDefinition(
+        Stream("miniTicker", StreamKind.MINI_TICKER, _BY_EVENT_TIME), MiniTicker, ("24hrMiniTicker",), 1.0
+    )
+    yield StreamDefinition(Stream("ticker", StreamKind.TICKER, _BY_EVENT_TIME), Ticker, ("24hrTicker",), 1.0)
+    for window in ("1h", "4h", "1d"):
+        stream = Stream(f"ticker_{window}", StreamKind.WINDOW_TICKER, _BY_EVENT_TIME)
+        yield StreamDefinition(stream, WindowTicker, ("1hTicker", "4hTicker", "1dTicker"), 1.0)
+    yield StreamDefinition(
+        Stream("avgPrice", StreamKind.AVERAGE_PRICE, _BY_EVENT_TIME), AveragePrice, ("avgPrice",), 1.0
+    )
 
 
-def parse_stream(name: str) -> Stream:
-    """Return the stream of that name. Raises ValueError, which names the nearest one, for any other."""
-    if not is_stream_name(name):
-        nearest = nearest_stream_name(name)
-        hint = f"; did you mean {nearest}?" if nearest else ""
-        raise ValueError(f"expected a stream of Binance spot, found {name!r}{hint}")
-    return Stream(name, _kind_of(name))
-
-
-def _kind_of(name: str) -> StreamKind:
-    if name in _KINDS:
-        return _KINDS[name]
-    if name.startswith("kline_"):
-        return StreamKind.KLINE
-    if name.startswith("ticker_"):
-        return StreamKind.WINDOW_TICKER
-    return StreamKind.PARTIAL_DEPTH
-
-
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """One stream of one symbol."""
-
-    symbol: str
-    stream: Stream
-
-    @property
-    def wire_name(self) -> str:
-        """The name that Binance knows it by: the symbol in lower case, the rest is case-sensitive."""
-        return f"{self.symbol.lower()}@{self.stream.name}"
-
-    @property
-    def wire_symbol(self) -> str | None:
-        """What the payload's symbol field must say; None where the payload carries none."""
-        return None if self.stream.kind is StreamKind.PARTIAL_DEPTH else self.symbol
+STREAMS: Final[Mapping[str, StreamDefinition]] = {each.stream.name: each for each in _definitions()}
+"""By their name without the symbol."""
+EVENT_NAMES: Final = frozenset(name for each in STREAMS.values() for name in each.event_names)

@@ -6,12 +6,12 @@ They refuse whatever has a field more or less than payloads.py says.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Generic
+from typing import Final, Generic, get_args
 
 import msgspec
 
-from feedd.venues.binance.spot.payloads import Candle, Frame, Kline, Payload, PayloadType
-from feedd.venues.binance.spot.streams import StreamKind
+from feedd.venues.binance.common.frame import Frame, PayloadType
+from feedd.venues.binance.spot.payloads import Candle, Kline, Payload
 
 
 class _StrictFrame(Frame[PayloadType], Generic[PayloadType], frozen=True, forbid_unknown_fields=True):
@@ -38,4 +38,5 @@ def _strict_decoder(payload_type: type[Payload]) -> Callable[[bytes], Frame[Payl
     return msgspec.json.Decoder(_StrictFrame[_strict(payload_type)]).decode  # type: ignore[misc]
 
 
-STRICT_DECODERS: Final = {kind: _strict_decoder(kind.payload_type) for kind in StreamKind}
+STRICT_DECODERS: Final = {each: _strict_decoder(each) for each in get_args(Payload)}
+"""By payload type."""

@@ -7,9 +7,11 @@ from typing import Any
 
 import orjson
 
-from feedd.venues.binance.spot.decode import Decoder
-from feedd.venues.binance.spot.payloads import Frame, Payload
-from feedd.venues.binance.spot.streams import Subscription, parse_stream
+from feedd.model import Subscription
+from feedd.venues.binance.common.frame import Frame
+from feedd.venues.binance.spot.decode import SpotDecoder
+from feedd.venues.binance.spot.payloads import Payload
+from feedd.venues.binance.spot.tables import SPOT
 
 EVENT_TIME = 1_795_000_000_123
 
@@ -51,7 +53,7 @@ STREAMS = tuple(_PAYLOADS)
 """One stream of each kind."""
 SUBSCRIPTIONS = {
     subscription.wire_name: subscription
-    for subscription in (Subscription("BTCUSDT", parse_stream(name)) for name in STREAMS)
+    for subscription in (Subscription("BTCUSDT", SPOT.parse_stream(name)) for name in STREAMS)
 }
 
 
@@ -75,7 +77,7 @@ def combined(stream: str, **changes: Any) -> bytes:
     return wrapped(stream, payload(stream, **changes))
 
 
-_DECODER = Decoder(SUBSCRIPTIONS.values())
+_DECODER = SpotDecoder(SUBSCRIPTIONS.values())
 
 
 def frame(stream: str, **changes: Any) -> Frame[Payload]:

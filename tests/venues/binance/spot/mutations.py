@@ -23,17 +23,19 @@ import orjson
 
 from feedd.config.settings import ResumePolicy
 from feedd.core.connection_set import ConnectionRecord
-from feedd.core.latency import VenueClock
-from feedd.core.symbol_state import StreamState, SymbolLimits, SymbolState
+from feedd.core.stream_state import StreamState
+from feedd.core.symbol_state import SymbolLimits, SymbolState
+from feedd.core.venue_clock import VenueClock
 from feedd.errors import DecodeError
 from feedd.exchange.market import Market
 from feedd.exchange.messages import TimeUnit, envelope
-from feedd.model import Reason
+from feedd.model import Reason, Subscription
 from feedd.sources.live.demux import Demultiplexer
 from feedd.sources.symbol_pipeline import SymbolPipeline
-from feedd.venues.binance.spot.decode import ControlReply, Decoder, Drifted, ServerShutdown
+from feedd.venues.binance.common.control_replies import ControlReply, Drifted, ServerShutdown
+from feedd.venues.binance.spot.decode import SpotDecoder
 from feedd.venues.binance.spot.stream_names import STREAM_NAMES
-from feedd.venues.binance.spot.streams import Subscription, parse_stream
+from feedd.venues.binance.spot.tables import SPOT
 from tests.venues.binance.spot.recording import RECORDED, recorded_frames
 
 START: Final = 1_795_000_000
@@ -392,10 +394,12 @@ class Line:
         self._symbol_state = SymbolState(symbol, streams, limits, VenueClock(0.0, START), now=0.0)
         self._pipeline = SymbolPipeline(self._symbol_state, self._deliver, lambda *_: None, lambda: self._now)
         self._pipeline.connected()
-        self._demultiplexer = Demultiplexer([self._pipeline], streams, self._leaving, lambda: self._now)
+        self._demultiplexer = Demultiplexer(
+            SPOT.decoder, [self._pipeline], streams, self._leaving, lambda: self._now
+        )
         self._link = ConnectionRecord("", 0.0, 0.0)
         self._demultiplexer.opened(self._link)
-        self._decoder = Decoder(subscriptions)
+        self._decoder = SpotDecoder(subscriptions)
         self._delivered = self._shutdowns = 0
         self.taken = self.aside = 0
 
@@ -469,7 +473,7 @@ Outcomes = Counter[tuple[str, str]]
 
 def lines() -> dict[str, Line]:
     """Return a line for each symbol that frames come from."""
-    of_market = [Subscription(symbol, parse_stream(name)) for symbol in SYMBOLS for name in STREAM_NAMES]
+    of_market = [Subscription(symbol, SPOT.parse_stream(name)) for symbol in SYMBOLS for name in STREAM_NAMES]
     by_symbol: dict[str, list[Subscription]] = {}
     for subscription in (*of_market, *RECORDED.values()):
         by_symbol.setdefault(subscription.symbol, []).append(subscription)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from feedd.venues.binance.spot.streams import Subscription, parse_stream
+from feedd.model import Subscription
+from feedd.venues.binance.spot.tables import SPOT
 
 RECORDING: Final = Path(__file__).parents[5] / "shared/data/binance-spot-2021-10-12.ws.txt"
 _SYMBOLS = ("NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR")
@@ -14,7 +15,7 @@ _STREAMS = ("depth@100ms", "bookTicker", "kline_1m", "aggTrade")
 RECORDED: Final = {
     subscription.wire_name: subscription
     for subscription in (
-        Subscription(symbol, parse_stream(stream)) for symbol in _SYMBOLS for stream in _STREAMS
+        Subscription(symbol, SPOT.parse_stream(stream)) for symbol in _SYMBOLS for stream in _STREAMS
     )
 }
 """What the session was subscribed to, by its name on the wire."""

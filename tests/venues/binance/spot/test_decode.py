@@ -13,10 +13,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from feedd.errors import DecodeError
-from feedd.model import InvalidReason
-from feedd.venues.binance.spot.decode import ControlReply, DecodedFrame, Decoder, Drifted, ServerShutdown
-from feedd.venues.binance.spot.payloads import Frame, Kline
-from feedd.venues.binance.spot.streams import Subscription, parse_stream
+from feedd.model import InvalidReason, Subscription
+from feedd.venues.binance.common.control_replies import ControlReply, DecodedFrame, Drifted, ServerShutdown
+from feedd.venues.binance.common.frame import Frame
+from feedd.venues.binance.spot.decode import SpotDecoder
+from feedd.venues.binance.spot.payloads import Kline
+from feedd.venues.binance.spot.streams import STREAMS as STREAMS_TABLE
+from feedd.venues.binance.spot.tables import SPOT
 from tests.venues.binance.spot.frames import (
     EVENT_TIME,
     STREAMS,
@@ -32,17 +35,18 @@ SHUTDOWN = {"e": "serverShutdown", "E": EVENT_TIME}
 DEEP = "[" * 1_000 + "]" * 1_000
 
 CANDLE = payload("kline_1s")["k"]
-DECODER = Decoder(SUBSCRIPTIONS.values())
+DECODER = SpotDecoder(SUBSCRIPTIONS.values())
 
 
-def decoder_for(*wanted: str) -> Decoder:
+def decoder_for(*wanted: str) -> SpotDecoder:
     """A decoder for wire-like names, with the symbol as it is spelt in payloads."""
-    return Decoder(
-        Subscription(symbol, parse_stream(name)) for symbol, _, name in (w.partition("@") for w in wanted)
+    return SpotDecoder(
+        Subscription(symbol, SPOT.parse_stream(name))
+        for symbol, _, name in (w.partition("@") for w in wanted)
     )
 
 
-def refusal(frame: bytes, decoder: Decoder = DECODER) -> DecodeError:
+def refusal(frame: bytes, decoder: SpotDecoder = DECODER) -> DecodeError:
     with pytest.raises(DecodeError) as refused:
         decoder.decode(frame)
     return refused.value
@@ -58,7 +62,7 @@ def test_message_of_a_combined_stream_is_decoded(stream: str) -> None:
     message = DECODER.decode(combined(stream))
     assert isinstance(message, Frame)
     assert message.stream == f"btcusdt@{stream}"
-    assert isinstance(message.data, parse_stream(stream).kind.payload_type)
+    assert isinstance(message.data, STREAMS_TABLE[stream].payload_type)
     assert as_builtins(message) == payload(stream)
 
 
@@ -445,7 +449,7 @@ def test_raw_candle_of_another_interval_belongs_nowhere() -> None:
     assert error.reason is InvalidReason.MISSING_FIELD
 
 
-def outcome(frame: bytes, decoder: Decoder, streams: dict[str, Subscription]) -> object:
+def outcome(frame: bytes, decoder: SpotDecoder, streams: dict[str, Subscription]) -> object:
     """Decode, hold what comes of it against the promise, and return what it comes down to."""
     try:
         message = decoder.decode(frame)
@@ -458,14 +462,16 @@ def outcome(frame: bytes, decoder: Decoder, streams: dict[str, Subscription]) ->
         assert isinstance(found, ServerShutdown | ControlReply)
         return found
     subscription = streams[found.stream]
-    assert isinstance(found.data, subscription.stream.kind.payload_type)
+    assert isinstance(found.data, STREAMS_TABLE[subscription.stream.name].payload_type)
     assert found.data.symbol == subscription.wire_symbol
     content = msgspec.to_builtins(found.data)
-    msgspec.convert(content, subscription.stream.kind.payload_type)
+    msgspec.convert(content, STREAMS_TABLE[subscription.stream.name].payload_type)
     return type(message) is Drifted, found.stream, content
 
 
-def check(frame: bytes, decoder: Decoder = DECODER, streams: dict[str, Subscription] = SUBSCRIPTIONS) -> None:
+def check(
+    frame: bytes, decoder: SpotDecoder = DECODER, streams: dict[str, Subscription] = SUBSCRIPTIONS
+) -> None:
     # A space before it is harmless, but sends a frame of the known shape to the second look.
     assert outcome(frame, decoder, streams) == outcome(b" " + frame, decoder, streams)
 
@@ -567,7 +573,7 @@ recorded = pytest.mark.skipif(not RECORDING.exists(), reason="the recorded sessi
 
 @recorded
 def test_recorded_session_is_decoded_to_the_last_message() -> None:
-    decoder = Decoder(RECORDED.values())
+    decoder = SpotDecoder(RECORDED.values())
     kinds = [
         type(message.data).__name__
         for message in map(decoder.decode, recorded_frames())
@@ -585,7 +591,7 @@ def test_recorded_session_is_decoded_to_the_last_message() -> None:
 @thorough
 @given(st.sampled_from(recorded_frames() or [b""]), st.data())
 def test_any_damage_to_a_recorded_frame_is_decoded_or_refused(frame: bytes, drawn: st.DataObject) -> None:
-    check(mutated(frame, drawn), Decoder(RECORDED.values()), RECORDED)
+    check(mutated(frame, drawn), SpotDecoder(RECORDED.values()), RECORDED)
 
 
 @pytest.mark.parametrize("stream", ["bookTicker", "depth5"])

@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedd.errors import DecodeError
-from feedd.venues.binance.spot.decode import Decoder, Drifted
-from feedd.venues.binance.spot.endpoints import AGGREGATE_TRADES_PATH, HISTORICAL_TRADES_PATH
-from feedd.venues.binance.spot.history import HISTORIES, decode_page, frame_of, query
-from feedd.venues.binance.spot.streams import StreamKind, Subscription, parse_stream
+from feedd.model import StreamKind, Subscription
+from feedd.venues.binance.common.control_replies import Drifted
+from feedd.venues.binance.spot.decode import SpotDecoder
+from feedd.venues.binance.spot.history import HISTORIES, frame_of, query
+from feedd.venues.binance.spot.tables import SPOT
+from tests.support.spot import DEFINITION_OF
 from tests.venues.binance.spot.frames import EVENT_TIME, payload
 
 TRADE = {
@@ -36,11 +38,11 @@ def page(kind: StreamKind, *numbers: int, **changes: Any) -> bytes:
 
 
 def test_history_exists_where_the_stream_says_so() -> None:
-    assert set(HISTORIES) == {kind for kind in StreamKind if kind.has_history}
+    assert set(HISTORIES) == {kind for kind in StreamKind if DEFINITION_OF[kind].stream.has_history}
     paths_and_weights = {kind: (history.path, history.weight) for kind, history in HISTORIES.items()}
     assert paths_and_weights == {
-        StreamKind.TRADE: (HISTORICAL_TRADES_PATH, 25),
-        StreamKind.AGG_TRADE: (AGGREGATE_TRADES_PATH, 4),
+        StreamKind.TRADE: ("/api/v3/historicalTrades", 25),
+        StreamKind.AGG_TRADE: ("/api/v3/aggTrades", 4),
     }
 
 
@@ -65,14 +67,14 @@ def test_question_names_the_first_id_and_how_many() -> None:
     ],
 )
 def test_answer_becomes_the_message_of_the_stream_with_a_mark(kind: StreamKind, raw: bytes) -> None:
-    (old,) = decode_page(kind, orjson.dumps([ENTRIES[kind]]), 1)
+    (old,) = HISTORIES[kind].decode_page(orjson.dumps([ENTRIES[kind]]), 1)
     assert frame_of(f"btcusdt@{NAMES[kind]}", "BTCUSDT", old) == raw
 
 
 @BOTH
 def test_message_is_one_that_the_decoder_of_the_stream_takes(kind: StreamKind) -> None:
-    (old,) = decode_page(kind, orjson.dumps([ENTRIES[kind]]), 1)
-    decoder = Decoder([Subscription("BTCUSDT", parse_stream(NAMES[kind]))])
+    (old,) = HISTORIES[kind].decode_page(orjson.dumps([ENTRIES[kind]]), 1)
+    decoder = SpotDecoder([Subscription("BTCUSDT", SPOT.parse_stream(NAMES[kind]))])
     message = decoder.decode(frame_of(f"btcusdt@{NAMES[kind]}", "BTCUSDT", old))
     assert isinstance(message, Drifted)
     assert message.unknown_fields == ("backfill",)
@@ -83,7 +85,7 @@ def test_message_is_one_that_the_decoder_of_the_stream_takes(kind: StreamKind) -
 def test_field_that_is_to_be_ignored_may_be_absent(kind: StreamKind) -> None:
     ignored = {"isBestMatch", "M"}
     entry = {name: value for name, value in ENTRIES[kind].items() if name not in ignored}
-    (old,) = decode_page(kind, orjson.dumps([entry]), 1)
+    (old,) = HISTORIES[kind].decode_page(orjson.dumps([entry]), 1)
     worded = {name: value for name, value in payload(NAMES[kind], T=EVENT_TIME).items() if name != "M"}
     assert orjson.loads(frame_of("x@y", "BTCUSDT", old))["data"] == worded
 
@@ -91,12 +93,12 @@ def test_field_that_is_to_be_ignored_may_be_absent(kind: StreamKind) -> None:
 @BOTH
 @pytest.mark.parametrize("numbers", [(), (5,), (5, 6, 9), (7, 8)])
 def test_ids_may_leave_some_out_but_rise(kind: StreamKind, numbers: tuple[int, ...]) -> None:
-    assert [old.number for old in decode_page(kind, page(kind, *numbers), 5)] == list(numbers)
+    assert [old.number for old in HISTORIES[kind].decode_page(page(kind, *numbers), 5)] == list(numbers)
 
 
 @BOTH
 def test_new_fields_are_none_of_feedds_business(kind: StreamKind) -> None:
-    assert len(decode_page(kind, page(kind, 5, zz="new"), 5)) == 1
+    assert len(HISTORIES[kind].decode_page(page(kind, 5, zz="new"), 5)) == 1
 
 
 @pytest.mark.parametrize(
@@ -123,11 +125,11 @@ def test_answer_that_can_not_be_trusted_is_refused_as_a_whole(
     kind: StreamKind, body: bytes, detail: str
 ) -> None:
     with pytest.raises(DecodeError) as caught:
-        decode_page(kind, body, 5)
+        HISTORIES[kind].decode_page(body, 5)
     assert detail in caught.value.detail
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_page_or_a_decode_error(body: bytes) -> None:
     with suppress(DecodeError):
-        assert list(decode_page(StreamKind.TRADE, body, 0)) == []
+        assert list(HISTORIES[StreamKind.TRADE].decode_page(body, 0)) == []

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from feedd.venues.binance.spot.payloads import Candle, Event
-from feedd.venues.binance.spot.streams import parse_stream
+from feedd.venues.binance.spot.payloads import Candle, NamedEvent
+from feedd.venues.binance.spot.streams import STREAMS
 from tests.venues.binance.spot.frames import STREAMS, payload
 
 EVENTFUL = tuple(stream for stream in STREAMS if "E" in payload(stream))
@@ -16,7 +16,7 @@ IGNORED = ("M", "B")
 
 
 def convert(stream: str, content: dict[str, Any]) -> Any:
-    return msgspec.convert(content, parse_stream(stream).kind.payload_type)
+    return msgspec.convert(content, STREAMS[stream].payload_type)
 
 
 @pytest.mark.parametrize("stream", STREAMS)
@@ -108,7 +108,7 @@ def test_message_tells_its_event_time_or_that_it_has_none(stream: str) -> None:
     message = convert(stream, payload(stream))
     assert message.event_time == payload(stream).get("E")
     assert message.symbol == payload(stream).get("s")
-    assert isinstance(message, Event) is (stream in EVENTFUL)
+    assert isinstance(message, NamedEvent) is (stream in EVENTFUL)
 
 
 def test_candle_without_trades_has_no_trade_ids() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from feedd.venues.binance.spot.stream_names import KLINE_INTERVALS, STREAM_NAMES
-from feedd.venues.binance.spot.streams import Stream, StreamKind, Subscription, parse_stream
+from feedd.model import StreamKind, Subscription
+from feedd.venues.binance.spot.stream_names import KLINE_INTERVALS
+from feedd.venues.binance.spot.tables import SPOT
+from tests.support.spot import DEFINITION_OF
 from tests.venues.binance.spot.frames import STREAMS
 
 
@@ -30,16 +32,17 @@ from tests.venues.binance.spot.frames import STREAMS
     ],
 )
 def test_name_has_its_kind(name: str, kind: StreamKind) -> None:
-    assert parse_stream(name) == Stream(name, kind)
+    stream = SPOT.parse_stream(name)
+    assert (stream.name, stream.kind) == (name, kind)
 
 
-@pytest.mark.parametrize("name", STREAM_NAMES)
+@pytest.mark.parametrize("name", STREAMS)
 def test_every_known_name_has_a_kind(name: str) -> None:
-    assert parse_stream(name).name == name
+    assert SPOT.parse_stream(name).name == name
 
 
 def test_every_kind_has_a_stream() -> None:
-    assert {parse_stream(name).kind for name in STREAMS} == set(StreamKind)
+    assert {SPOT.parse_stream(name).kind for name in STREAMS} == set(StreamKind)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +57,7 @@ def test_every_kind_has_a_stream() -> None:
 )
 def test_unknown_name_is_refused_with_the_nearest_known_one(name: str, message: str) -> None:
     with pytest.raises(ValueError) as refusal:
-        parse_stream(name)
+        SPOT.parse_stream(name)
     assert str(refusal.value) == message
 
 
@@ -62,7 +65,7 @@ def test_unknown_name_is_refused_with_the_nearest_known_one(name: str, message: 
     ("name", "interval"), [("kline_1s", "1s"), ("kline_1M", "1M"), ("trade", None), ("ticker_1h", None)]
 )
 def test_only_candles_have_an_interval(name: str, interval: str | None) -> None:
-    assert parse_stream(name).interval == interval
+    assert SPOT.parse_stream(name).interval == interval
 
 
 @pytest.mark.parametrize(
@@ -78,15 +81,17 @@ def test_only_candles_have_an_interval(name: str, interval: str | None) -> None:
 def test_only_the_symbol_is_in_lower_case_on_the_wire(
     symbol: str, stream: str, wire_name: str, wire_symbol: str | None
 ) -> None:
-    subscription = Subscription(symbol, parse_stream(stream))
+    subscription = Subscription(symbol, SPOT.parse_stream(stream))
     assert (subscription.wire_name, subscription.wire_symbol) == (wire_name, wire_symbol)
 
 
 @pytest.mark.parametrize("kind", StreamKind)
 def test_only_ids_without_holes_count_loss(kind: StreamKind) -> None:
-    assert kind.counts_loss is (kind in (StreamKind.TRADE, StreamKind.AGG_TRADE, StreamKind.DEPTH))
+    assert DEFINITION_OF[kind].stream.continuity.counts_loss is (
+        kind in (StreamKind.TRADE, StreamKind.AGG_TRADE, StreamKind.DEPTH)
+    )
 
 
 @pytest.mark.parametrize("kind", StreamKind)
 def test_only_trades_can_be_fetched_later(kind: StreamKind) -> None:
-    assert kind.has_history is (kind in (StreamKind.TRADE, StreamKind.AGG_TRADE))
+    assert DEFINITION_OF[kind].stream.has_history is (kind in (StreamKind.TRADE, StreamKind.AGG_TRADE))
