@@ -20,27 +20,16 @@ from feedd.config.keys import (
     PER_SYMBOL_PREFIX,
     STREAMS_PER_CONNECTION,
     Key,
-    Listen,
-    LogFormat,
-    LogLevel,
-    ResumePolicy,
-    RotateWindow,
     Unexpected,
-    Venue,
 )
 from feedd.errors import Problem, SettingsError
+from feedd.model import Listen, LogFormat, LogLevel, ResumePolicy, RotateWindow, Venue
 
 __all__ = [
     "Conflict",
-    "Listen",
-    "LogFormat",
-    "LogLevel",
     "Resolved",
-    "ResumePolicy",
-    "RotateWindow",
     "SettingChange",
     "Settings",
-    "Venue",
     "describe",
     "differences",
     "load",

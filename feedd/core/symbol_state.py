@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from feedd.config.settings import ResumePolicy
 from feedd.core.decode_failures import DecodeFailureRule
 from feedd.core.gate import Gate
 from feedd.core.histogram import LATENCY_BOUNDS, PROCESSING_BOUNDS, Histogram
@@ -20,7 +19,7 @@ from feedd.core.latency import LatencyRule, VenueClock
 from feedd.core.mute_detector import MuteDetector
 from feedd.core.sequence import Sequence, sequence_for
 from feedd.core.staleness import StalenessRule
-from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason
+from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason, ResumePolicy
 from feedd.venues.binance.spot.payloads import Payload
 from feedd.venues.binance.spot.streams import Stream, Subscription
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedd.config.keys import KEYS, Listen, LogFormat, LogLevel, ResumePolicy, RotateWindow, Unexpected, Venue
+from feedd.config.keys import KEYS, Unexpected
+from feedd.model import Listen, LogFormat, LogLevel, ResumePolicy, RotateWindow, Venue
 
 KEYS_BY_NAME = {key.name: key for key in KEYS}
 

@@ -16,15 +16,9 @@ from feedd.config.env_file import kill_switch_in, parse_env_file
 from feedd.config.keys import KEYS
 from feedd.config.settings import (
     Conflict,
-    Listen,
-    LogFormat,
-    LogLevel,
     Resolved,
-    ResumePolicy,
-    RotateWindow,
     SettingChange,
     Settings,
-    Venue,
     describe,
     differences,
     load,
@@ -32,6 +26,7 @@ from feedd.config.settings import (
     sample,
 )
 from feedd.errors import SettingsError
+from feedd.model import Listen, LogFormat, LogLevel, ResumePolicy, RotateWindow, Venue
 
 NAME = "/etc/feedd/feedd.env"
 LIVE = {"FLAG_REALTIME": "1"}

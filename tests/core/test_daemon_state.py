@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from feedd.config.settings import ResumePolicy, Settings
+from feedd.config.settings import Settings
 from feedd.core.daemon_state import DaemonState
 from feedd.core.latency import ClockSample
 from feedd.core.symbol_state import SymbolState
-from feedd.model import DisconnectReason, Reason, Source
+from feedd.model import DisconnectReason, Reason, ResumePolicy, Source
 from feedd.venues.binance.spot.payloads import Frame
 from tests.venues.binance.spot.frames import data, frame
 

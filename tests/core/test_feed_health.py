@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from feedd.config.settings import ResumePolicy
 from feedd.core.feed_health import standing
 from feedd.core.latency import VenueClock
 from feedd.core.symbol_state import SymbolLimits, SymbolState
-from feedd.model import DisconnectReason, FeedHealth
+from feedd.model import DisconnectReason, FeedHealth, ResumePolicy
 from feedd.venues.binance.spot.streams import parse_stream
 from tests.venues.binance.spot.frames import frame
 

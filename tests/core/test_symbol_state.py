@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedd.config.settings import ResumePolicy
 from feedd.core.histogram import LATENCY_BOUNDS, PROCESSING_BOUNDS, Histogram
 from feedd.core.latency import ClockSample, VenueClock
 from feedd.core.symbol_state import SymbolLimits, SymbolState
-from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason
+from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason, ResumePolicy
 from feedd.venues.binance.spot.payloads import Frame, Payload
 from feedd.venues.binance.spot.streams import parse_stream
 from tests.core.replay import became_active, replayed

@@ -18,13 +18,12 @@ from typing import Final
 
 import aiohttp
 
-from feedd.config.keys import RotateWindow
 from feedd.core.backoff import REFUSED_BY_RULE, Backoff
 from feedd.core.budgets import ConnectBudget
 from feedd.core.connection_set import RECHECK_SECONDS, ConnectionRecord, ConnectionSet, Need
 from feedd.core.renewal import renewal_age
 from feedd.logs import fields
-from feedd.model import DisconnectReason
+from feedd.model import DisconnectReason, RotateWindow
 from feedd.sources.live.connection import ConnectFailed, Connection, connect, pause_for
 from feedd.sources.live.demux import Demultiplexer
 from feedd.sources.symbol_pipeline import SymbolPipeline

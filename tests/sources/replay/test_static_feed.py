@@ -16,11 +16,10 @@ import orjson
 import pytest
 
 import feedd
-from feedd.config.settings import ResumePolicy
 from feedd.core.gate import GateChange
 from feedd.core.latency import VenueClock
 from feedd.core.symbol_state import StreamState, SymbolLimits, SymbolState
-from feedd.model import InvalidReason, Reason
+from feedd.model import InvalidReason, Reason, ResumePolicy
 from feedd.sources.replay import static_feed as static
 from feedd.sources.replay.csv_files import CsvRecording
 from feedd.sources.replay.static_feed import StaticFeed

@@ -17,14 +17,13 @@ import orjson
 import pytest
 from aiohttp import web
 
-from feedd.config.settings import ResumePolicy
 from feedd.core import backfill_queue as rules
 from feedd.core.budgets import ConnectBudget
 from feedd.core.gaps import GapLedger
 from feedd.core.latency import VenueClock
 from feedd.core.symbol_state import StreamState, SymbolLimits, SymbolState
 from feedd.exchange import Exchange, ExchangeSettings
-from feedd.model import Reason
+from feedd.model import Reason, ResumePolicy
 from feedd.sources.rest import backfill
 from feedd.sources.rest.backfill import Backfill
 from feedd.sources.symbol_pipeline import SymbolPipeline

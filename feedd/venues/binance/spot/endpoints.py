@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import orjson
 
-from feedd.config.settings import Venue
+from feedd.model import Venue
 
 TIME_PATH = "/api/v3/time"
 EXCHANGE_INFO_PATH = "/api/v3/exchangeInfo"

@@ -21,14 +21,13 @@ from typing import Any, Final
 
 import orjson
 
-from feedd.config.settings import ResumePolicy
 from feedd.core.connection_set import ConnectionRecord
 from feedd.core.latency import VenueClock
 from feedd.core.symbol_state import StreamState, SymbolLimits, SymbolState
 from feedd.errors import DecodeError
 from feedd.exchange.market import Market
 from feedd.exchange.messages import TimeUnit, envelope
-from feedd.model import Reason
+from feedd.model import Reason, ResumePolicy
 from feedd.sources.live.demux import Demultiplexer
 from feedd.sources.symbol_pipeline import SymbolPipeline
 from feedd.venues.binance.spot.decode import ControlReply, Decoder, Drifted, ServerShutdown

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from feedd.config.settings import Venue
+from feedd.model import Venue
 from feedd.venues.binance.spot.endpoints import Endpoints, endpoints, stream_url, subscribe_requests
 
 
