@@ -19,7 +19,7 @@ import aiohttp
 from feedd import __version__, logs
 from feedd.config.change_rule import Decision
 from feedd.config.env_file import kill_switch_in
-from feedd.config.settings import Listen, Resolved, Settings, differences
+from feedd.config.settings import Resolved, Settings, differences
 from feedd.config.watcher import Configuration, EnvFileWatch
 from feedd.core.daemon_state import DaemonState
 from feedd.core.gate import GateChange
@@ -28,7 +28,7 @@ from feedd.core.symbol_state import SymbolState
 from feedd.core.venue_clock import WallWatch
 from feedd.errors import SettingsError
 from feedd.logs import fields
-from feedd.model import Reason, Source
+from feedd.model import Listen, Reason, Source
 from feedd.native import is_native
 from feedd.outputs.alertmanager import Pager
 from feedd.outputs.http.server import HttpServer

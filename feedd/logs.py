@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import orjson
 
-from feedd.config.settings import LogFormat, LogLevel
+from feedd.model import LogFormat, LogLevel
 
 _SYSLOG_PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
 

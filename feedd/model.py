@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
+from ipaddress import ip_address
 from typing import Protocol
 
 
@@ -113,6 +114,82 @@ class ConsumerDisconnect(StrEnum):
     PROTOCOL_ERROR = "protocol_error"
     LIMIT = "limit"
     SHUTDOWN = "shutdown"
+
+
+class VenueName(StrEnum):
+    """The exchange that is listened to. `venues` has a table for each."""
+
+    BINANCE_SPOT = "binance-spot"
+    BINANCE_SPOT_TESTNET = "binance-spot-testnet"
+    BINANCE_SPOT_DEMO = "binance-spot-demo"
+    BINANCE_SPOT_DATA = "binance-spot-data"
+    BINANCE_US = "binance-us"
+    BINANCE_TR = "binance-tr"
+
+
+class ResumePolicy(StrEnum):
+    """How an automatic halt ends: by itself, or only after a person re-arms it."""
+
+    AUTO = "auto"
+    MANUAL = "manual"
+
+
+class LogLevel(StrEnum):
+    """The least severe message that is still logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """What a log line looks like: `key=value` text for people, or one JSON object for pipelines."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """The address of the HTTP side. An IPv6 host stands here without its brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class RotateWindow:
+    """The time of day, UTC, when planned renewals may happen. It may span midnight; the end is exclusive."""
+
+    start_minute: int
+    """Minutes after midnight, 0 to 1439."""
+    end_minute: int
+
+    def __str__(self) -> str:
+        return f"{_clock_text(self.start_minute)}-{_clock_text(self.end_minute)}"
+
+    def contains(self, wall: float) -> bool:
+        """Say whether `wall`, in seconds since the epoch, lies within the window."""
+        minute = wall % 86_400 / 60
+        if self.start_minute < self.end_minute:
+            return self.start_minute <= minute < self.end_minute
+        return minute >= self.start_minute or minute < self.end_minute
+
+
+def _clock_text(minute: int) -> str:
+    return f"{minute // 60:02}:{minute % 60:02}"
 
 
 class StreamKind(Enum):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +48,14 @@ IMPURE_CALLS = {
 }  # fmt: skip
 EXEMPT = ("config", "read_env_file")
 """The one function of the pure rooms that reads a file."""
+
+CORE_MAY_IMPORT = {"core", "errors", "model"}
+SETTINGS_READERS = {"core.daemon_state"}
+"""What in the core knows the settings: the daemon's state holds those in force."""
+VENUE_IMPORTERS_LEFT = {
+    "core.arbitration", "core.backfill_queue", "core.daemon_state", "core.sequence", "core.symbol_state",
+}  # fmt: skip
+"""What in the core still knows a venue's words."""
 
 
 def complaints(module: str, source: str) -> list[str]:
@@ -119,6 +129,30 @@ def test_file_imports_only_from_below_its_floor(module: str) -> None:
     assert complaints(module, source) == []
 
 
+CORE = [name for name in modules(PACKAGE / "core") if "__init__" not in name]
+
+
+@pytest.mark.parametrize("module", CORE)
+def test_core_imports_values_only(module: str) -> None:
+    source = (PACKAGE / module.replace(".", "/")).with_suffix(".py").read_text("utf-8")
+    rooms = {name.split(".")[1] for name in imported(ast.parse(source)) if name.startswith("feedd.")}
+    others = rooms - CORE_MAY_IMPORT
+    assert ("config" in others) == (module in SETTINGS_READERS)
+    assert "venues" not in others or module in VENUE_IMPORTERS_LEFT
+    assert others <= {"config", "venues"}
+
+
+@pytest.mark.parametrize("module", [name for name in CORE if name not in SETTINGS_READERS])
+def test_importing_a_core_file_loads_no_configuration(module: str) -> None:
+    code = f"import sys, feedd.{module}; print(*sorted(sys.modules))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, check=True, text=True
+    )
+    loaded = run.stdout.split()
+    assert f"feedd.{module}" in loaded
+    assert [name for name in loaded if name.startswith(("feedd.config", "dotenv"))] == []
+
+
 @pytest.mark.parametrize(
     "module",
     [name for room in ("venues", "core") for name in modules(PACKAGE / room) if "__init__" not in name],
@@ -153,7 +187,7 @@ def test_module_that_decides_has_its_own_tests(module: str) -> None:
         ("daemon", "from feedd.exchange import Exchange", "daemon imports feedd.exchange"),
         (
             "exchange.server",
-            "from feedd.config.settings import Venue",
+            "from feedd.config.settings import Settings",
             "exchange imports feedd.config.settings",
         ),
         ("exchange.server", "from feedd import client", "exchange imports feedd.client"),

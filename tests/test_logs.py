@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from feedd import logs
-from feedd.config.settings import LogFormat, LogLevel
 from feedd.logs import fields
+from feedd.model import LogFormat, LogLevel
 
 log = logging.getLogger("feedd.tests")
 

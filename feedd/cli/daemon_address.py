@@ -11,8 +11,9 @@ from typing import Final
 import aiohttp
 
 from feedd.client.address import Address
-from feedd.config.settings import Listen, Settings
+from feedd.config.settings import Settings
 from feedd.errors import Problem, SettingsError
+from feedd.model import Listen
 from feedd.outputs.http.web_config import certificate_in
 
 _LOOPBACK_OF_ALL: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}

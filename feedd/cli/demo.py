@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable
 
 from feedd import logs
-from feedd.config.settings import LogFormat, LogLevel, resolve
+from feedd.config.settings import resolve
 from feedd.daemon import Daemon
 from feedd.exchange import Exchange, ExchangeSettings
+from feedd.model import LogFormat, LogLevel
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 

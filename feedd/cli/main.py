@@ -22,10 +22,11 @@ from feedd.cli.daemon_address import by_settings, by_url
 from feedd.cli.flag_commands import VERBS, carry_out
 from feedd.cli.status import show_status
 from feedd.client.address import Address
-from feedd.config.settings import LogFormat, LogLevel, Settings, describe, load
+from feedd.config.settings import Settings, describe, load
 from feedd.config.watcher import Configuration
 from feedd.daemon import Daemon, log_findings
 from feedd.errors import FeeddError, NotDrillableError, SettingsError
+from feedd.model import LogFormat, LogLevel
 from feedd.outputs.http.web_config import load_web_config
 
 FINE, FAILED, WRONG_USAGE = 0, 1, 2

@@ -10,88 +10,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from pathlib import Path
 
 from feedd.config.env_file import CLEAR_NO, CLEAR_YES, KILL_SWITCH_KEY
+from feedd.model import Listen, LogFormat, LogLevel, ResumePolicy, RotateWindow, VenueName
 from feedd.venues.binance.spot.stream_names import is_stream_name, nearest_stream_name
 
 STREAMS_PER_CONNECTION = 1024
 """The exchange's limit."""
-
-
-class Venue(StrEnum):
-    """The exchange that is listened to. `binance.endpoints` knows the hosts of each."""
-
-    BINANCE_SPOT = "binance-spot"
-    BINANCE_SPOT_TESTNET = "binance-spot-testnet"
-    BINANCE_SPOT_DEMO = "binance-spot-demo"
-    BINANCE_SPOT_DATA = "binance-spot-data"
-
-
-class ResumePolicy(StrEnum):
-    """How an automatic halt ends: by itself, or only after a person re-arms it."""
-
-    AUTO = "auto"
-    MANUAL = "manual"
-
-
-class LogLevel(StrEnum):
-    """The least severe message that is still logged."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class LogFormat(StrEnum):
-    """What a log line looks like: `key=value` text for people, or one JSON object for pipelines."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """The address of the HTTP side. An IPv6 host stands here without its brackets."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host.lower() == "localhost"
-
-
-@dataclass(frozen=True, slots=True)
-class RotateWindow:
-    """The time of day, UTC, when planned renewals may happen. It may span midnight; the end is exclusive."""
-
-    start_minute: int
-    """Minutes after midnight, 0 to 1439."""
-    end_minute: int
-
-    def __str__(self) -> str:
-        return f"{_clock_text(self.start_minute)}-{_clock_text(self.end_minute)}"
-
-    def contains(self, wall: float) -> bool:
-        """Say whether `wall`, in seconds since the epoch, lies within the window."""
-        minute = wall % 86_400 / 60
-        if self.start_minute < self.end_minute:
-            return self.start_minute <= minute < self.end_minute
-        return minute >= self.start_minute or minute < self.end_minute
-
-
-def _clock_text(minute: int) -> str:
-    return f"{minute // 60:02}:{minute % 60:02}"
 
 
 class Unexpected(ValueError):
@@ -300,8 +227,8 @@ KEYS = (
     Key(
         "FEEDD_VENUE",
         "venue",
-        _choice(Venue),
-        f"The exchange: {', '.join(Venue)}.",
+        _choice(VenueName),
+        f"The exchange: {', '.join(VenueName)}.",
         "testing, or when only the public data host can be reached.",
     ),
     Key(

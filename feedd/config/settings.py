@@ -20,27 +20,16 @@ from feedd.config.keys import (
     PER_SYMBOL_PREFIX,
     STREAMS_PER_CONNECTION,
     Key,
-    Listen,
-    LogFormat,
-    LogLevel,
-    ResumePolicy,
-    RotateWindow,
     Unexpected,
-    Venue,
 )
 from feedd.errors import Problem, SettingsError
+from feedd.model import Listen, LogFormat, LogLevel, ResumePolicy, RotateWindow, VenueName
 
 __all__ = [
     "Conflict",
-    "Listen",
-    "LogFormat",
-    "LogLevel",
     "Resolved",
-    "ResumePolicy",
-    "RotateWindow",
     "SettingChange",
     "Settings",
-    "Venue",
     "describe",
     "differences",
     "load",
@@ -62,7 +51,7 @@ class Settings:
     """The kill switch."""
     symbols: tuple[str, ...] = ("BTCUSDT",)
     """Upper case, at least one, no duplicates."""
-    venue: Venue = Venue.BINANCE_SPOT
+    venue: VenueName = VenueName.BINANCE_SPOT
     ws_urls: tuple[str, ...] = ()
     """`ws(s)://host[:port]`, several for the same streams, or none for the venue's own."""
     rest_url: str | None = None
@@ -345,7 +334,7 @@ def _warnings(settings: Settings, values: Iterable[_Value]) -> Iterator[str]:
         yield "FLAG_REALTIME is off: static CSV data, not production; no price here is the market's"
         if settings.csv_path is None:
             yield "FEEDD_CSV_PATH is not set: only the sample that feedd ships (SPY, QQQ) can be played"
-    data_host = settings.venue is Venue.BINANCE_SPOT_DATA and settings.rest_url is None
+    data_host = settings.venue is VenueName.BINANCE_SPOT_DATA and settings.rest_url is None
     if settings.backfill and data_host and "trade" in settings.streams:
         yield "FEEDD_BACKFILL: the public data host has no single trades of the past: missed ones stay lost"
     for item in filter(_is_halt, values):

@@ -11,8 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from feedd.config.settings import ResumePolicy
-from feedd.model import Reason
+from feedd.model import Reason, ResumePolicy
 
 AUTOMATIC: Final = frozenset(
     {Reason.DISCONNECTED, Reason.STALE, Reason.LATENCY, Reason.SCHEMA, Reason.INTERNAL}

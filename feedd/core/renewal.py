@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from feedd.config.keys import RotateWindow
+from feedd.model import RotateWindow
 
 SPREAD: Final = 0.1
 """The share of the age limit over which renewals are spread where no window is set."""

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from feedd.config.keys import ResumePolicy
 from feedd.core.decode_failures import DecodeFailureRule
 from feedd.core.gate import Gate
 from feedd.core.histogram import LATENCY_BOUNDS, PROCESSING_BOUNDS, Histogram
@@ -27,6 +26,7 @@ from feedd.model import (
     Event,
     InvalidReason,
     Reason,
+    ResumePolicy,
     Stream,
     Subscription,
 )

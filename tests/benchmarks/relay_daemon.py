@@ -16,9 +16,10 @@ import orjson
 import uvloop
 
 from feedd import logs
-from feedd.config.settings import LogFormat, LogLevel, resolve
+from feedd.config.settings import resolve
 from feedd.core.stream_state import StreamState
 from feedd.daemon import Daemon
+from feedd.model import LogFormat, LogLevel
 
 
 async def _run(port: int, settings: dict[str, str]) -> None:

@@ -12,8 +12,9 @@ import aiohttp
 import pytest
 
 from feedd.cli.daemon_address import by_settings, by_url
-from feedd.config.settings import Listen, Settings
+from feedd.config.settings import Settings
 from feedd.errors import SettingsError
+from feedd.model import Listen
 from tests.alerts.stack import Process, free_port, start
 from tests.cli.test_main import ENVIRONMENT
 from tests.outputs.webs import PASSWORD, TLS, Files, hashed

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedd.config.keys import KEYS, Listen, LogFormat, LogLevel, ResumePolicy, RotateWindow, Unexpected, Venue
+from feedd.config.keys import KEYS, Unexpected
+from feedd.model import Listen, LogFormat, LogLevel, ResumePolicy, RotateWindow, VenueName
 
 KEYS_BY_NAME = {key.name: key for key in KEYS}
 
@@ -33,8 +34,8 @@ GOOD: list[tuple[str, str, Any]] = [
     *(("FLAG_TRADING_HALTED", text, True) for text in ("1", "yes", "", "2", "00", "maybe", "nope", "${X}")),
     ("FEEDD_SYMBOLS", "btcusdt, EthUsdt ,SOLUSDT", ("BTCUSDT", "ETHUSDT", "SOLUSDT")),
     ("FEEDD_SYMBOLS", "这是测试币456,1000SATSUSDT,A-B_C.D", ("这是测试币456", "1000SATSUSDT", "A-B_C.D")),
-    ("FEEDD_VENUE", "binance-spot-testnet", Venue.BINANCE_SPOT_TESTNET),
-    ("FEEDD_VENUE", "Binance-Spot", Venue.BINANCE_SPOT),
+    ("FEEDD_VENUE", "binance-spot-testnet", VenueName.BINANCE_SPOT_TESTNET),
+    ("FEEDD_VENUE", "Binance-Spot", VenueName.BINANCE_SPOT),
     ("FEEDD_WS_URL", "", ()),
     ("FEEDD_WS_URL", "ws://127.0.0.1:8080", ("ws://127.0.0.1:8080",)),
     ("FEEDD_WS_URL", "wss://stream.binance.com", ("wss://stream.binance.com",)),
@@ -90,7 +91,7 @@ BAD: list[tuple[str, str, str, str | None]] = [
     ("FEEDD_SYMBOLS", "A\x00B", SYMBOLS, "'A\\x00B'"),
     ("FEEDD_SYMBOLS", "A\u200bB", SYMBOLS, "'A\\u200bB'"),
     ("FEEDD_SYMBOLS", "BTCUSDT,btcusdt", "each name once", "'BTCUSDT' 2 times"),
-    ("FEEDD_VENUE", "kraken", f"one of {', '.join(Venue)}", None),
+    ("FEEDD_VENUE", "kraken", f"one of {', '.join(VenueName)}", None),
     *(
         ("FEEDD_WS_URL", text, WS_URL, repr(text))
         for text in (

@@ -16,15 +16,9 @@ from feedd.config.env_file import kill_switch_in, parse_env_file
 from feedd.config.keys import KEYS
 from feedd.config.settings import (
     Conflict,
-    Listen,
-    LogFormat,
-    LogLevel,
     Resolved,
-    ResumePolicy,
-    RotateWindow,
     SettingChange,
     Settings,
-    Venue,
     describe,
     differences,
     load,
@@ -32,6 +26,7 @@ from feedd.config.settings import (
     sample,
 )
 from feedd.errors import SettingsError
+from feedd.model import Listen, LogFormat, LogLevel, ResumePolicy, RotateWindow, VenueName
 
 NAME = "/etc/feedd/feedd.env"
 LIVE = {"FLAG_REALTIME": "1"}
@@ -73,7 +68,7 @@ def test_defaults_are_the_documented_ones() -> None:
         realtime=False,
         trading_halted=False,
         symbols=("BTCUSDT",),
-        venue=Venue.BINANCE_SPOT,
+        venue=VenueName.BINANCE_SPOT,
         ws_urls=(),
         rest_url=None,
         streams=("trade", "bookTicker", "kline_1s"),
@@ -143,7 +138,7 @@ FULL_SETTINGS = Settings(
     realtime=True,
     trading_halted=False,
     symbols=("BTCUSDT", "ETHUSDT"),
-    venue=Venue.BINANCE_SPOT_DEMO,
+    venue=VenueName.BINANCE_SPOT_DEMO,
     ws_urls=("ws://127.0.0.1:9000",),
     rest_url="http://127.0.0.1:9001",
     streams=("trade", "depth@100ms"),

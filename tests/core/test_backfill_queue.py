@@ -18,14 +18,14 @@ TIMING = BackfillTiming()
 
 def stream_state(*holes: tuple[int, int]) -> StreamState:
     made = StreamState(Subscription("BTCUSDT", SPOT.parse_stream("trade")), RouteState("", 10.0, NOW))
-    made.sequence.ledger.is_fetched = True
+    made.sequence.ledger.fetch(True)
     for hole in holes:
         made.sequence.ledger.skipped(*hole)
     return made
 
 
 def job(*holes: tuple[int, int]) -> Job:
-    return Job(stream_state(*holes), NOW)
+    return Job(stream_state(*holes), NOW, TIMING)
 
 
 def lost(of: Job) -> list[tuple[int, int, str]]:
@@ -60,7 +60,7 @@ def test_ten_thousand_ids_are_ten_pages_and_a_fifth_of_a_minute_s_weight() -> No
         made.answered(page, page.last, NOW, 0.5)
         pages += 1
     assert (pages, lost(made)) == (10, [])
-    assert budget.acquire(WEIGHT_PER_MINUTE - 250, NOW) == 0.0
+    assert budget.acquire(1200 - 250, NOW) == 0.0
     assert budget.acquire(1, NOW) > 0.0
 
 

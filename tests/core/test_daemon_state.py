@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from feedd.config.settings import ResumePolicy, Settings
+from feedd.config.settings import Settings
 from feedd.core.daemon_state import DaemonState
 from feedd.core.symbol_state import SymbolState
 from feedd.core.venue_clock import ClockSample
-from feedd.model import DisconnectReason, Reason, Source
+from feedd.model import DisconnectReason, Reason, ResumePolicy, Source
 from feedd.venues.binance.common.frame import Frame
 from tests.venues.binance.spot.frames import data, frame
 

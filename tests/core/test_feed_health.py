@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from feedd.config.settings import ResumePolicy
 from feedd.core.feed_health import standing
 from feedd.core.symbol_state import SymbolLimits, SymbolState
 from feedd.core.venue_clock import VenueClock
-from feedd.model import DisconnectReason, FeedHealth
+from feedd.model import DisconnectReason, FeedHealth, ResumePolicy
 from feedd.venues.binance.spot.tables import SPOT
 from tests.venues.binance.spot.frames import frame
 

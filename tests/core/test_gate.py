@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from feedd.config.settings import ResumePolicy
 from feedd.core.gate import AUTOMATIC, GATED, LATCHING, PROMPT, Gate, GateChange
-from feedd.model import Reason
+from feedd.model import Reason, ResumePolicy
 from tests.core.replay import became_active, replayed
 
 RESUME_AFTER = 5.0

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from feedd.config.keys import RotateWindow
 from feedd.core.renewal import MARGIN_SECONDS, SPREAD, renewal_age
+from feedd.model import RotateWindow
 
 HOUR, DAY = 3_600.0, 86_400.0
 LIMIT = 23.0 * HOUR

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.spot import DEFINITION_OF, sequence_of
 from feedd.core.gaps import HOLES_REMEMBERED
 from feedd.core.sequence import (
     COPY_LAG_MS,
@@ -21,10 +20,11 @@ from feedd.core.sequence import (
     RisingSequence,
     Sequence,
     SpanSequence,
-    StepSequence, ,
+    StepSequence,
 )
 from feedd.model import StreamKind
 from feedd.venues.binance.spot.payloads import Payload
+from tests.support.spot import DEFINITION_OF, sequence_of
 from tests.venues.binance.spot.frames import EVENT_TIME, data
 
 

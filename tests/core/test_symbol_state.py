@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedd.config.settings import ResumePolicy
 from feedd.core.histogram import LATENCY_BOUNDS, PROCESSING_BOUNDS, Histogram
 from feedd.core.symbol_state import SymbolLimits, SymbolState
 from feedd.core.venue_clock import ClockSample, VenueClock
-from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason
+from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason, ResumePolicy
 from feedd.venues.binance.common.frame import Frame
 from feedd.venues.binance.spot.payloads import Payload
 from feedd.venues.binance.spot.tables import SPOT

@@ -122,7 +122,7 @@ def stubborn_gate(symbol_state: SymbolState, _: SymbolState) -> None:
 
 
 def uncounted_repetitions(symbol_state: SymbolState, _: SymbolState) -> None:
-    symbol_state.streams[f"{symbol_state.symbol.lower()}@trade"].sequence = Naive()
+    symbol_state.streams[f"{symbol_state.symbol.lower()}@trade"].sequence = Naive("trade_id")
 
 
 def neighbour_halts_too(symbol_state: SymbolState, other: SymbolState) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from feedd.config.settings import Venue as VenueName
+from feedd.model import VenueName
 from feedd.venues.catalogue import VENUES
 from feedd.venues.venue import Venue
 

@@ -17,8 +17,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
-from feedd.config.settings import Listen
-from feedd.model import Rejection
+from feedd.model import Listen, Rejection
 
 log = logging.getLogger(__name__)
 

@@ -17,11 +17,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from feedd import __version__
-from feedd.config.settings import Listen
 from feedd.core.daemon_state import DaemonState
 from feedd.errors import SettingsError
 from feedd.logs import fields
-from feedd.model import Rejection
+from feedd.model import Listen, Rejection
 from feedd.outputs.clock_reading import ClockReading
 from feedd.outputs.http.auth import Authenticator, AuthResult
 from feedd.outputs.http.listener import Listener

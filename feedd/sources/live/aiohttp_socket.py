@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 import aiohttp
 from aiohttp import WSMsgType
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
+from aiohttp.http import WSMessageTextBytes
 
 from feedd.sources.live.frame_reader import FrameReader, OnBug, OnText
 from feedd.venues.binance.common.envelope import MAX_FRAME_BYTES
@@ -28,7 +29,7 @@ _QUEUE_BYTES: Final = 2**16
 
 Socket = aiohttp.ClientWebSocketResponse[Literal[False]]
 """A WebSocket that hands out text frames as bytes."""
-Message: TypeAlias = aiohttp.WSMessage | aiohttp.WSMessageTextBytes
+Message: TypeAlias = aiohttp.WSMessage | WSMessageTextBytes
 
 
 class _Queue(WebSocketDataQueue):
@@ -191,6 +192,6 @@ def receiver_for(socket: Socket, monotonic: Callable[[], float] = time.monotonic
 
 
 def socket_class(reads_directly: bool = True) -> type[aiohttp.ClientWebSocketResponse[Any]]:
-    """Return the class of sockets for a client session: the direct one if wanted, and this aiohttp is known."""
+    """Return the class of sockets for a client session: direct if wanted, and this aiohttp is known."""
     is_known = KNOWN_VERSIONS.fullmatch(aiohttp.__version__) is not None
     return DirectSocket if reads_directly and is_known else aiohttp.ClientWebSocketResponse

@@ -15,12 +15,11 @@ from functools import partial
 
 import aiohttp
 
-from feedd.config.keys import RotateWindow
 from feedd.core.budgets import ConnectBudget
 from feedd.core.connection_set import RECHECK_SECONDS, ConnectionRecord, ConnectionSet, Need
 from feedd.core.renewal import renewal_age
 from feedd.logs import fields
-from feedd.model import DisconnectReason
+from feedd.model import DisconnectReason, RotateWindow
 from feedd.sources.live.connection import ConnectFailed, Connection, ConnectionTiming
 from feedd.sources.live.demux import Demultiplexer
 from feedd.sources.live.dialler import DialCalls, Dialler

@@ -107,7 +107,7 @@ async def test_gate_closes_within_50_ms_of_the_staleness_deadline() -> None:
         async with feedd.listening() as listener:
             exchange.set_fault("mute", symbol=HIT)
             halted = await listener.wait(HIT, lambda event: "stale" in event["added"])
-            last_message_at = feedd.symbol_state(HIT).staleness.last_at
+            last_message_at = feedd.symbol_state(HIT).last_message_at
             assert last_message_at is not None
             assert 0.0 <= halted.at - (last_message_at + STALE_AFTER) < IN_TIME
 

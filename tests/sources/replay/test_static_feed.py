@@ -16,12 +16,11 @@ import orjson
 import pytest
 
 import feedd
-from feedd.config.settings import ResumePolicy
 from feedd.core.gate import GateChange
 from feedd.core.stream_state import StreamState
 from feedd.core.symbol_state import SymbolLimits, SymbolState
 from feedd.core.venue_clock import VenueClock
-from feedd.model import InvalidReason, Reason, Stream
+from feedd.model import InvalidReason, Reason, ResumePolicy, Stream
 from feedd.sources.replay import static_feed as static
 from feedd.sources.replay.csv_files import CsvRecording
 from feedd.sources.replay.static_feed import StaticFeed

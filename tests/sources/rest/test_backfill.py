@@ -17,7 +17,6 @@ import orjson
 import pytest
 from aiohttp import web
 
-from feedd.config.settings import ResumePolicy
 from feedd.core.backfill_queue import BackfillTiming
 from feedd.core.budgets import ConnectBudget, WeightBudget
 from feedd.core.gaps import GapLedger
@@ -25,7 +24,7 @@ from feedd.core.stream_state import StreamState
 from feedd.core.symbol_state import SymbolLimits, SymbolState
 from feedd.core.venue_clock import VenueClock
 from feedd.exchange import Exchange, ExchangeSettings
-from feedd.model import Reason
+from feedd.model import Reason, ResumePolicy
 from feedd.sources.options import SourceOptions
 from feedd.sources.rest.backfill import Backfill
 from feedd.sources.symbol_pipeline import SymbolPipeline

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -84,7 +84,7 @@ def frame(stream: str, **changes: Any) -> Frame[Payload]:
     """Return a decoded message."""
     message = _DECODER.decode(combined(stream, **changes))
     assert isinstance(message, Frame)
-    return message
+    return cast(Frame[Payload], message)
 
 
 def data(stream: str, **changes: Any) -> Payload:

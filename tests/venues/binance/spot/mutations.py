@@ -21,7 +21,6 @@ from typing import Any, Final
 
 import orjson
 
-from feedd.config.settings import ResumePolicy
 from feedd.core.connection_set import ConnectionRecord
 from feedd.core.stream_state import StreamState
 from feedd.core.symbol_state import SymbolLimits, SymbolState
@@ -29,7 +28,7 @@ from feedd.core.venue_clock import VenueClock
 from feedd.errors import DecodeError
 from feedd.exchange.market import Market
 from feedd.exchange.messages import TimeUnit, envelope
-from feedd.model import Reason, Subscription
+from feedd.model import Reason, ResumePolicy, Subscription
 from feedd.sources.live.demux import Demultiplexer
 from feedd.sources.symbol_pipeline import SymbolPipeline
 from feedd.venues.binance.common.control_replies import ControlReply, Drifted, ServerShutdown

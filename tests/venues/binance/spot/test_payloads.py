@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from feedd.venues.binance.spot.payloads import Candle, NamedEvent
-from feedd.venues.binance.spot.streams import STREAMS
+from feedd.venues.binance.spot.streams import STREAMS as DEFINITIONS
 from tests.venues.binance.spot.frames import STREAMS, payload
 
 EVENTFUL = tuple(stream for stream in STREAMS if "E" in payload(stream))
@@ -16,7 +16,7 @@ IGNORED = ("M", "B")
 
 
 def convert(stream: str, content: dict[str, Any]) -> Any:
-    return msgspec.convert(content, STREAMS[stream].payload_type)
+    return msgspec.convert(content, DEFINITIONS[stream].payload_type)
 
 
 @pytest.mark.parametrize("stream", STREAMS)
