@@ -25,14 +25,18 @@ NATIVE = (
     "core/histogram",
     "core/latency",
     "core/mute_detector",
+    "core/route_state",
     "core/sequence",
     "core/staleness",
+    "core/stream_state",
     "core/symbol_state",
+    "core/venue_clock",
     "outputs/ws/fanout",
     "outputs/ws/relay",
     "sources/live/demux",
     "sources/live/frame_reader",
     "sources/symbol_pipeline",
+    "venues/binance/common/envelope",
     "venues/binance/spot/decode",
 )
 

@@ -6,23 +6,23 @@ import msgspec
 import orjson
 import pytest
 
+from feedd.venues.binance.spot.payloads import Kline
+from feedd.venues.binance.spot.streams import STREAMS as DEFINITIONS
 from feedd.venues.binance.spot.strict import STRICT_DECODERS
-from feedd.venues.binance.spot.tables import SPOT
-from tests.support.spot import DEFINITION_OF
 from tests.venues.binance.spot.frames import STREAMS, combined, payload, wrapped
 
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_known_shape_is_decoded(stream: str) -> None:
-    kind = SPOT.parse_stream(stream).kind
-    message = STRICT_DECODERS[kind](combined(stream))
+    payload_type = DEFINITIONS[stream].payload_type
+    message = STRICT_DECODERS[payload_type](combined(stream))
     assert message.stream == f"btcusdt@{stream}"
-    assert isinstance(message.data, DEFINITION_OF[kind].payload_type)
+    assert isinstance(message.data, payload_type)
 
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_any_other_shape_is_refused(stream: str) -> None:
-    decode, known = STRICT_DECODERS[SPOT.parse_stream(stream).kind], payload(stream)
+    decode, known = STRICT_DECODERS[DEFINITIONS[stream].payload_type], payload(stream)
     needed = next(name for name in known if name in ("s", "u", "lastUpdateId"))
     more, less = known | {"new": 1}, {name: value for name, value in known.items() if name != needed}
     for content in (more, less, known | {needed: 1.5}):
@@ -35,6 +35,4 @@ def test_any_other_shape_is_refused(stream: str) -> None:
 def test_candle_with_a_new_field_is_refused() -> None:
     known = payload("kline_1s")
     with pytest.raises(msgspec.ValidationError):
-        STRICT_DECODERS[SPOT.parse_stream("kline_1s").kind](
-            wrapped("kline_1s", known | {"k": known["k"] | {"new": 1}})
-        )
+        STRICT_DECODERS[Kline](wrapped("kline_1s", known | {"k": known["k"] | {"new": 1}}))
