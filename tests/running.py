@@ -18,6 +18,7 @@ from feedd.config.watcher import Configuration
 from feedd.core.symbol_state import SymbolState
 from feedd.daemon import Daemon
 from feedd.exchange import Exchange
+from feedd.sources.options import SourceOptions
 from feedd.sources.symbol_pipeline import Deliver
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -192,11 +193,14 @@ async def running(
 
 
 @asynccontextmanager
-async def running_on(env_file: Path, **environ: str) -> AsyncIterator[Running]:
+async def running_on(
+    env_file: Path, *, sources: SourceOptions | None = None, **environ: str
+) -> AsyncIterator[Running]:
     """Run a daemon that follows an env-file."""
     configuration = Configuration(env_file, environ, {})
     resolved, raw = configuration.load()
-    async with _running(Daemon(resolved.settings, configuration=configuration, env_file=raw)) as feedd:
+    daemon = Daemon(resolved.settings, configuration=configuration, env_file=raw, sources=sources)
+    async with _running(daemon) as feedd:
         yield feedd
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -35,8 +35,10 @@ CHECKED_AT_ONCE: Final = 100
 class LivePlan:
     """A feed from the exchange, by one of the venue's routes."""
 
-    venue: Venue
+    venue_name: str
     route: Route
+    venue: Venue = field(compare=False)
+    """As it was when the feed began. Its REST side may be another one later, which is nothing to a feed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def plans_for(settings: Settings) -> dict[str, Plan]:
         path = settings.csv_path or SAMPLES
         return {UNROUTED: StaticPlan(path, is_only_symbol, settings.csv_minutes, settings.csv_speed)}
     venue = venue_for(settings)
-    return {route.name: LivePlan(venue, route) for route in venue.routes(streams_for(settings))}
+    return {route.name: LivePlan(venue.name, route, venue) for route in venue.routes(streams_for(settings))}
 
 
 def policy_for(settings: Settings) -> ConnectionPolicy:
@@ -212,7 +214,7 @@ class FeedSupervisor:
         pipelines = [self._pipeline(symbol) for symbol in key.group]
         feed: LiveFeed | StaticFeed
         match plan:
-            case LivePlan(venue, route):
+            case LivePlan(route=route, venue=venue):
                 policy, timing = policy_for(self._state.settings), self._options.connection
                 feed = LiveFeed(venue, route, pipelines, policy, self._surroundings, timing)
             case StaticPlan(path, is_only_symbol, minutes, speed):

@@ -261,7 +261,7 @@ async def test_ten_thousand_come_within_the_weight_limit_while_live_data_goes_on
 async def test_flips_and_another_address_act_while_running(tmp_path: Path) -> None:
     async with Exchange(EXCHANGE) as exchange:
         env_file = EnvFile(tmp_path, exchange)
-        async with running_on(env_file.path) as feedd:
+        async with running_on(env_file.path, sources=SourceOptions(backfill=HASTE)) as feedd:
             await feedd.until_counting()
             missing = missing_in(feedd)
             exchange.set_fault("gap", symbol=HIT, stream="trade", count=3)
@@ -290,7 +290,7 @@ async def test_removed_symbol_is_searched_for_no_more(
     async with Exchange(EXCHANGE) as exchange:
         env_file = EnvFile(tmp_path, exchange)
         env_file.set(FEEDD_BACKFILL="1")
-        async with running_on(env_file.path) as feedd:
+        async with running_on(env_file.path, sources=SourceOptions(backfill=HASTE)) as feedd:
             await feedd.until_counting()
             exchange.set_fault("rest_http", status=500)
             for symbol in SYMBOLS:

@@ -42,7 +42,7 @@ async def test_pause_that_one_is_asked_for_holds_for_all_until_it_is_over(
     async with venue() as (exchange, http, budget, clock):
         fault = exchange.set_fault("rest_http", status=status, **asked)  # type: ignore[arg-type]  # what the fault takes
         with pytest.raises(UnavailableError):
-            await VenueTime(http, exchange.rest_url).sample()
+            await VenueTime(http, exchange.rest_url + "/api/v3/time").sample()
         assert budget.hold_left(clock.now) == pause
         exchange.clear_fault(fault)
 

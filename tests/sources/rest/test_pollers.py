@@ -83,7 +83,7 @@ class Spoilt(VenueTime):
     """A venue to which something happens after so many answers."""
 
     def __init__(self, http: aiohttp.ClientSession, exchange: Exchange) -> None:
-        super().__init__(asking(http), exchange.rest_url)
+        super().__init__(asking(http), exchange.rest_url + SPOT.rest.time)
         self.answers = 0
         self.spoil: dict[int, Callable[[], object]] = {}
 
