@@ -248,8 +248,8 @@ async def test_wiped_ids_end_the_search_for_those_of_before(caplog: pytest.LogCa
 
 
 async def test_ten_thousand_come_within_the_weight_limit_while_live_data_goes_on() -> None:
-    market = ExchangeSettings(symbols=SYMBOLS, rate=2000.0, weight_per_minute=WEIGHT_PER_MINUTE)
-    async with Exchange(market) as exchange, backfilling(exchange) as (feedd, consumer):
+    market = ExchangeSettings(symbols=(HIT,), rate=2000.0, weight_per_minute=WEIGHT_PER_MINUTE)
+    async with Exchange(market) as exchange, backfilling(exchange, FEEDD_SYMBOLS=HIT) as (feedd, consumer):
         exchange.set_fault("gap", symbol=HIT, stream="trade", count=10_000)
         await feedd.until(lambda _: missing_in(feedd).backfilled == 10_000, timeout=20.0)
         assert exchange.seen.requests["historicalTrades"] == 10

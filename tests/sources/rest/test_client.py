@@ -49,14 +49,14 @@ async def test_pause_that_one_is_asked_for_holds_for_all_until_it_is_over(
         clock.now += pause - 1.0
         before = sum(exchange.seen.requests.values())
         with pytest.raises(UnavailableError, match="has asked for a pause; 1 s of it are left"):
-            await VenueStatus(http, exchange.rest_url).statuses(SYMBOLS)
+            await VenueStatus(http, exchange.rest_url + "/api/v3/exchangeInfo").statuses(SYMBOLS)
         assert sum(exchange.seen.requests.values()) == before
         assert budget.acquire(clock.now) > 0.0
 
         clock.now += 1.0
-        assert await VenueStatus(http, exchange.rest_url).statuses(SYMBOLS) == dict.fromkeys(
-            SYMBOLS, "TRADING"
-        )
+        assert await VenueStatus(http, exchange.rest_url + "/api/v3/exchangeInfo").statuses(
+            SYMBOLS
+        ) == dict.fromkeys(SYMBOLS, "TRADING")
 
 
 @pytest.mark.parametrize("status", [403, 404, 500])
