@@ -17,7 +17,7 @@ from asyncinotify import Inotify, Mask
 
 from feedd.config.change_rule import ChangeRule, Decision
 from feedd.config.env_file import parse_env_file
-from feedd.config.settings import Resolved, read_env_file, resolve
+from feedd.config.resolve import Resolved, read_env_file, resolve
 from feedd.logs import fields
 
 log = logging.getLogger(__name__)
