@@ -107,7 +107,7 @@ lock: $(VENV)/.dev
 		--no-header --upgrade -o requirements-clients.lock
 
 sample: $(VENV)/.run
-	$(BIN)/python -c "from feedd.config.settings import sample; print(sample(), end='')" >systemd/feedd.env
+	$(BIN)/python -c "from feedd.config.describe import sample; print(sample(), end='')" >systemd/feedd.env
 
 clean:
 	rm -rf $(VENV) $(CLIENTS) $(NATIVE) .venv-bench build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -18,8 +18,10 @@ import aiohttp
 
 from feedd import __version__, logs
 from feedd.config.change_rule import Decision
+from feedd.config.describe import differences
 from feedd.config.env_file import kill_switch_in
-from feedd.config.settings import Resolved, Settings, differences
+from feedd.config.resolve import Resolved
+from feedd.config.settings import Settings
 from feedd.config.watcher import Configuration, EnvFileWatch
 from feedd.core.daemon_state import DaemonState
 from feedd.core.gate import GateChange

@@ -13,7 +13,8 @@ from typing import Any
 import aiohttp
 import orjson
 
-from feedd.config.settings import Settings, resolve
+from feedd.config.resolve import resolve
+from feedd.config.settings import Settings
 from feedd.config.watcher import Configuration
 from feedd.core.symbol_state import SymbolState
 from feedd.daemon import Daemon

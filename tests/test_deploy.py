@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from feedd.config.settings import sample
+from feedd.config.describe import sample
 from tests.system_components import needs
 
 CHECKOUT = Path(__file__).parents[1]
@@ -393,5 +393,5 @@ def test_shell_is_clean(script: Path) -> None:
 
 
 def test_sample_env_file_is_what_the_settings_say() -> None:
-    """It is made by python -c 'from feedd.config.settings import sample; print(sample(), end="")'."""
+    """It is made by python -c 'from feedd.config.describe import sample; print(sample(), end="")'."""
     assert (CHECKOUT / "systemd" / "feedd.env").read_text() == sample()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 from feedd import logs
-from feedd.config.settings import resolve
+from feedd.config.resolve import resolve
 from feedd.daemon import Daemon
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import LogFormat, LogLevel

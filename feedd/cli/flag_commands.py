@@ -22,7 +22,7 @@ import orjson
 from feedd.cli.status import fetch_status
 from feedd.client.address import Address
 from feedd.config.env_file import KILL_SWITCH_KEY, edit_flag
-from feedd.config.settings import read_env_file
+from feedd.config.resolve import read_env_file
 from feedd.errors import FeeddError, UnavailableError
 
 ASK_EVERY_SECONDS: Final = 0.05

@@ -22,7 +22,9 @@ from feedd.cli.daemon_address import by_settings, by_url
 from feedd.cli.flag_commands import VERBS, carry_out
 from feedd.cli.status import show_status
 from feedd.client.address import Address
-from feedd.config.settings import Settings, describe, load
+from feedd.config.describe import describe
+from feedd.config.resolve import load
+from feedd.config.settings import Settings
 from feedd.config.watcher import Configuration
 from feedd.daemon import Daemon, log_findings
 from feedd.errors import FeeddError, NotDrillableError, SettingsError

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from feedd.config.env_file import CLEAR_NO, CLEAR_YES, KILL_SWITCH_KEY
 from feedd.model import Listen, LogFormat, LogLevel, ResumePolicy, RotateWindow, VenueName
-from feedd.venues.binance.spot.stream_names import is_stream_name, nearest_stream_name
 
 STREAMS_PER_CONNECTION = 1024
 """The exchange's limit."""
@@ -58,6 +57,10 @@ def _without_duplicates(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _symbols(text: str) -> tuple[str, ...]:
+    for name in _names(text, "symbols"):
+        if ":" in name:
+            expected = "symbols such as BTCUSDT, without : (it is reserved; FEEDD_VENUE names the venue)"
+            raise Unexpected(expected, repr(name))
     names = _names(text.upper(), "symbols")
     for name in names:
         if not name.isprintable() or re.search(r"""[\s/@?&#%="'`\\]""", name):
@@ -68,13 +71,7 @@ def _symbols(text: str) -> tuple[str, ...]:
 
 
 def _streams(text: str) -> tuple[str, ...]:
-    names = _names(text, "streams")
-    for name in names:
-        if not is_stream_name(name):
-            nearest = nearest_stream_name(name)
-            hint = f" (did you mean {nearest}?)" if nearest else ""
-            raise Unexpected("streams such as trade, bookTicker or kline_1s", f"{name!r}{hint}")
-    return _without_duplicates(names)
+    return _without_duplicates(_names(text, "streams"))
 
 
 def _choice(kind: type[StrEnum]) -> Parser:
@@ -228,7 +225,7 @@ KEYS = (
         "FEEDD_VENUE",
         "venue",
         _choice(VenueName),
-        f"The exchange: {', '.join(VenueName)}.",
+        f"One of {', '.join(VenueName)}.",
         "testing, or when only the public data host can be reached.",
     ),
     Key(
@@ -422,3 +419,14 @@ KEYS = (
         "good consumers are cut off in bursts (more), or none may be that far behind (less).",
     ),
 )
+
+# The key per symbol has as many names as there are symbols.
+KEYS_BY_NAME = {key.name: key for key in KEYS if "<" not in key.name}
+(PER_SYMBOL_KEY,) = (key for key in KEYS if key.name not in KEYS_BY_NAME)
+
+
+def key_named(name: str) -> Key | None:
+    """Return the key of that name, also of one for a single symbol, or None."""
+    if name.startswith(PER_SYMBOL_PREFIX) and name != PER_SYMBOL_PREFIX:
+        return PER_SYMBOL_KEY
+    return KEYS_BY_NAME.get(name)

@@ -17,7 +17,7 @@ from asyncinotify import Inotify, Mask
 
 from feedd.config.change_rule import ChangeRule, Decision
 from feedd.config.env_file import parse_env_file
-from feedd.config.settings import Resolved, read_env_file, resolve
+from feedd.config.resolve import Resolved, read_env_file, resolve
 from feedd.logs import fields
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Configuration:
 
 
 class EnvFileWatch:
-    """Looks at one env-file, and yields a verdict whenever there may be something to do."""
+    """Looks at one env-file, and yields a decision whenever there may be something to do."""
 
     def __init__(
         self,
@@ -56,12 +56,14 @@ class EnvFileWatch:
         path: Path,
         raw: bytes,
         monotonic: Callable[[], float] = time.monotonic,
+        poll_seconds: float = POLL_SECONDS,
     ) -> None:
         """Watch the configuration's file at `path`, whose content `raw` is in use."""
         self.path = path
         self._configuration = configuration
         self._rule = ChangeRule(raw)
         self._monotonic = monotonic
+        self._poll_seconds = poll_seconds
         self._wake = asyncio.Event()
         self._is_asked = False
 
@@ -91,7 +93,7 @@ class EnvFileWatch:
     async def _pause(self) -> None:
         due = self._rule.next_due(self._monotonic())
         try:
-            async with asyncio.timeout(POLL_SECONDS if due is None else min(due, POLL_SECONDS)):
+            async with asyncio.timeout(self._poll_seconds if due is None else min(due, self._poll_seconds)):
                 await self._wake.wait()
         except TimeoutError:
             pass

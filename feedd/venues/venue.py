@@ -137,10 +137,19 @@ class Venue:
         """Return the stream of that name. Raises ValueError, which names the nearest one, for any other."""
         if name in self.streams:
             return self.streams[name].stream
-        lowered = {known.lower(): known for known in reversed(tuple(self.streams))}
-        matches = get_close_matches(name.lower(), lowered, n=1)
-        hint = f"; did you mean {lowered[matches[0]]}?" if matches else ""
+        nearest = self.nearest_stream(name)
+        hint = f"; did you mean {nearest}?" if nearest else ""
         raise ValueError(f"expected a stream of {self.title}, found {name!r}{hint}")
+
+    def nearest_stream(self, name: str) -> str | None:
+        """Return the stream that `name` was probably meant to be, or None when nothing is close."""
+        lowered = {known.lower(): known for known in reversed(tuple(self.streams))}
+        family, separator, _ = name.lower().partition("_")
+        if separator and any(known.startswith(f"{family}_") for known in lowered):
+            # Another interval is other data, however alike the names are: only the spelling may differ.
+            return lowered.get(name.lower())
+        matches = get_close_matches(name.lower(), lowered, n=1)
+        return lowered[matches[0]] if matches else None
 
     def routes(self, streams: Iterable[Stream]) -> tuple[Route, ...]:
         """Return the routes that these streams need, in the table's order, each with its addresses."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 import uvloop
 
 from feedd import logs
-from feedd.config.settings import resolve
+from feedd.config.resolve import resolve
 from feedd.daemon import Daemon
 
 

@@ -16,7 +16,7 @@ import orjson
 import uvloop
 
 from feedd import logs
-from feedd.config.settings import resolve
+from feedd.config.resolve import resolve
 from feedd.core.stream_state import StreamState
 from feedd.daemon import Daemon
 from feedd.model import LogFormat, LogLevel

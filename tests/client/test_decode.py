@@ -20,7 +20,7 @@ from feedd.client import (
     WindowTicker,
 )
 from feedd.client.decode import Decoder, SubscriptionAnswer, UnreadableMessage
-from feedd.venues.binance.spot.stream_names import STREAM_NAMES
+from feedd.venues.binance.spot.streams import STREAMS as STREAM_NAMES
 from tests.venues.binance.spot.frames import EVENT_TIME, STREAMS, combined, payload, raw, wrapped
 
 SYMBOLS = ("BTCUSDT",)
@@ -54,7 +54,7 @@ def test_every_kind_of_stream_has_its_event() -> None:
 
 
 def test_every_stream_that_the_daemon_knows_can_be_read() -> None:
-    assert len(Decoder(SYMBOLS, STREAM_NAMES, Decimal).names) == len(STREAM_NAMES)
+    assert len(Decoder(SYMBOLS, tuple(STREAM_NAMES), Decimal).names) == len(STREAM_NAMES)
 
 
 @pytest.mark.parametrize("stream", STREAMS)

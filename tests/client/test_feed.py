@@ -17,7 +17,7 @@ import feedd
 from feedd.client import Feed, GateView, MarketEvent, Missed
 from feedd.client import feed as feed_module
 from feedd.client.gate_store import SILENCE_SECONDS
-from feedd.config.settings import resolve
+from feedd.config.resolve import resolve
 from feedd.exchange import Exchange, ExchangeSettings
 from tests.client.front import Front
 from tests.running import SYMBOLS, Running, running, settings_for

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from feedd.config.settings import Settings, resolve
+from feedd.config.resolve import resolve
+from feedd.config.settings import Settings
 from feedd.core.decode_failures import DecodeFailureRule
 from feedd.core.sequence import StepSequence
 from feedd.core.symbol_state import SymbolState

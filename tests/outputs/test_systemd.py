@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from feedd.config.settings import resolve
+from feedd.config.resolve import resolve
 from feedd.core.daemon_state import DaemonState
 from feedd.model import Reason
 from feedd.outputs import systemd

@@ -66,3 +66,22 @@ def test_unknown_name_is_refused_with_the_nearest_known_one(name: str, message: 
     with pytest.raises(ValueError) as refusal:
         SPOT_DATA.parse_stream(name)
     assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("Trade", "trade"),
+        ("aggtrade", "aggTrade"),
+        ("bookticker", "bookTicker"),
+        ("kline1s", "kline_1s"),
+        ("kline_1m", "kline_1m"),
+        ("depth@100", "depth@100ms"),
+        ("kline_2s", None),
+        ("KLINE_1S", "kline_1s"),
+        ("wxyz", None),
+        ("", None),
+    ],
+)
+def test_nearest_stream(name: str, nearest: str | None) -> None:
+    assert SPOT_DATA.nearest_stream(name) == nearest

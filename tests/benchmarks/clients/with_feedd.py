@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import uvloop
 
-from feedd.config.settings import Settings, resolve
+from feedd.config.resolve import resolve
+from feedd.config.settings import Settings
 from feedd.core.stream_state import StreamState
 from feedd.daemon import Daemon
 from feedd.sources.symbol_pipeline import Deliver

@@ -10,7 +10,8 @@ from datetime import datetime
 import aiohttp
 import pytest
 
-from feedd.config.settings import Settings, resolve
+from feedd.config.resolve import resolve
+from feedd.config.settings import Settings
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import ConsumerDisconnect
 from feedd.outputs.http import server as web

@@ -18,7 +18,7 @@ import feedd
 from feedd.cli.daemon_address import by_settings, by_url
 from feedd.cli.flag_commands import VERBS, carry_out
 from feedd.cli.status import show_status
-from feedd.config.settings import resolve
+from feedd.config.resolve import resolve
 from feedd.errors import SettingsError
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Rejection

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from feedd.config.settings import resolve
+from feedd.config.resolve import resolve
 from feedd.core.daemon_state import DaemonState
 from feedd.model import ConsumerDisconnect
 from feedd.outputs.ws import consumer as consumers

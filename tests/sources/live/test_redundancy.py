@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from feedd.config.settings import resolve
+from feedd.config.resolve import resolve
 from feedd.model import DisconnectReason
 from tests.running import running
 from tests.sources.live.test_make_before_break import Consumer

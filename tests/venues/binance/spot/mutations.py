@@ -33,7 +33,7 @@ from feedd.sources.live.demux import Demultiplexer
 from feedd.sources.symbol_pipeline import SymbolPipeline
 from feedd.venues.binance.common.control_replies import ControlReply, Drifted, ServerShutdown
 from feedd.venues.binance.spot.decode import SpotDecoder
-from feedd.venues.binance.spot.stream_names import STREAM_NAMES
+from feedd.venues.binance.spot.streams import STREAMS as STREAM_NAMES
 from feedd.venues.binance.spot.tables import SPOT
 from tests.venues.binance.spot.recording import RECORDED, recorded_frames
 

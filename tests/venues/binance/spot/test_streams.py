@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from feedd.model import StreamKind, Subscription
-from feedd.venues.binance.spot.stream_names import KLINE_INTERVALS
+from feedd.venues.binance.spot.streams import KLINE_INTERVALS
 from feedd.venues.binance.spot.tables import SPOT
 from tests.support.spot import DEFINITION_OF
 from tests.venues.binance.spot.frames import STREAMS
