@@ -6,6 +6,8 @@ What a strategy needs is here: `feedd.connect`, `feedd.Gate` and the events (see
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from feedd._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from feedd.client import (
         AggTrade,
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
         connect,
     )
 
-__version__ = "0.1.0"
+
 __all__ = [
     "AggTrade",
     "AveragePrice",

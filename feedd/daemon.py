@@ -16,7 +16,8 @@ from typing import Any
 
 import aiohttp
 
-from feedd import __version__, logs
+from feedd import logs
+from feedd._version import __version__
 from feedd.config.change_rule import Verdict
 from feedd.config.env_file import kill_switch_in
 from feedd.config.settings import Listen, Resolved, Settings, differences

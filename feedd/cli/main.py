@@ -17,7 +17,8 @@ from pathlib import Path
 
 import uvloop
 
-from feedd import __version__, logs
+from feedd import logs
+from feedd._version import __version__
 from feedd.cli.daemon_address import by_settings, by_url
 from feedd.cli.flag_commands import VERBS, carry_out
 from feedd.cli.status import show_status

@@ -13,7 +13,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from feedd import __version__
+from feedd._version import __version__
 
 DIAL_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 0.5
