@@ -331,9 +331,3 @@ async def test_bug_in_the_client_halts_and_is_raised(monkeypatch: pytest.MonkeyP
 def test_what_can_not_be_is_refused_at_once(symbols: list[str], streams: list[str], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         feedd.connect("http://127.0.0.1:9745", symbols, streams=streams)
-
-
-def test_package_offers_the_client_and_nothing_that_is_not_there() -> None:
-    assert feedd.connect is feed_module.connect
-    with pytest.raises(AttributeError, match="has no attribute 'disconnect'"):
-        getattr(feedd, "disconnect")  # noqa: B009  # mypy knows that it isn't there
