@@ -15,7 +15,8 @@ import pytest
 
 import feedd
 from feedd.client import Feed, GateView, MarketEvent, Missed
-from feedd.client import feed as feed_module
+from feedd.client.address import Address
+from feedd.client.decode import Decoder
 from feedd.client.gate_store import SILENCE_SECONDS
 from feedd.config.settings import resolve
 from feedd.exchange import Exchange, ExchangeSettings
@@ -210,11 +211,12 @@ async def test_silent_daemon_halts_within_2_seconds_and_is_left(monkeypatch: pyt
         assert missed.seconds > 0
 
 
-async def test_strategy_that_does_not_keep_up_is_halted_until_it_does(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(feed_module, "EVENTS_WAITING_MAX", 5)
-    async with desk() as here, feedd.connect(here.url, [HIT], streams=["trade"]) as feed:
+async def test_strategy_that_does_not_keep_up_is_halted_until_it_does() -> None:
+    decoder = Decoder((HIT,), ("trade",), Decimal)
+    async with (
+        desk() as here,
+        Feed(Address.parse(here.url), (HIT,), decoder, allow_static=False, events_waiting_max=5) as feed,
+    ):
         halts: list[GateView] = []
         feed.on_halt(halts.append)
         await feed.wait_open(HIT)
@@ -311,7 +313,7 @@ async def test_bug_in_the_client_halts_and_is_raised(monkeypatch: pytest.MonkeyP
         halts: list[GateView] = []
         feed.on_halt(halts.append)
         await feed.wait_open(HIT)
-        monkeypatch.setattr(feed._losses, "before", lambda *_: 1 / 0)
+        monkeypatch.setattr(feed._gap_tracker, "gap_before", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             async for _ in feed:
                 pass
