@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from feedd.cli.drill_sandbox import SYMBOLS, DrillSandbox, open_sandbox
 from feedd.cli.flag_commands import set_flag
@@ -57,6 +58,13 @@ async def test_daemon_of_the_sandbox_follows_its_env_file() -> None:
         await until(socket, are_all_open)
         set_flag(sandbox.env_file, "FLAG_TRADING_HALTED", "1")
         await until(socket, lambda reasons: all("kill_switch" in why for why in reasons.values()))
+
+
+async def test_daemon_of_the_sandbox_asks_nobody_but_its_own_exchange() -> None:
+    async with open_sandbox() as sandbox:
+        values = dict(line.split("=", 1) for line in sandbox.env_file.read_text().splitlines())
+    for key in ("FEEDD_WS_URL", "FEEDD_REST_URL"):
+        assert URL(values[key]).host == "127.0.0.1"
 
 
 async def test_failed_drill_leaves_neither_a_daemon_nor_a_file() -> None:

@@ -30,9 +30,10 @@ def test_star_import_brings_all_names_of_the_client_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("module", [feedd, client])
-def test_name_that_is_not_there_is_an_attribute_error(module: object) -> None:
-    with pytest.raises(AttributeError, match="has no attribute 'disconnect'"):
-        getattr(module, "disconnect")  # noqa: B009  # mypy knows that it isn't there
+@pytest.mark.parametrize("name", ["disconnect", "STREAMS", "SILENCE_SECONDS"])
+def test_name_that_is_not_offered_is_an_attribute_error(module: object, name: str) -> None:
+    with pytest.raises(AttributeError, match=f"has no attribute '{name}'"):
+        getattr(module, name)
 
 
 def test_command_line_loads_no_more_of_the_client_than_the_address() -> None:
