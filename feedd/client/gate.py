@@ -132,14 +132,14 @@ class _FollowerThread:
     def _run(self) -> None:
         try:
             with suppress(asyncio.CancelledError), asyncio.Runner() as runner:
-                runner.run(self._follow_gates())
+                runner.run(self._run_follower())
         except Exception:
             log.exception("following the gates of %s has failed: all are taken for closed", self._address)
         finally:
             self.store.invalidate(CLOSED)
             self.answered.set()
 
-    async def _follow_gates(self) -> None:
+    async def _run_follower(self) -> None:
         self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
         if self._is_stopped:  # before there was anything to cancel
             return

@@ -49,7 +49,7 @@ class GateFollower:
         try:
             while True:
                 try:
-                    await self._follow_once()
+                    await self._connect_once()
                     failed_before = False
                 except ConnectionError as error:
                     level = logging.DEBUG if failed_before else logging.WARNING
@@ -60,7 +60,7 @@ class GateFollower:
         finally:
             self._invalidate(CLOSED)
 
-    async def _follow_once(self) -> None:
+    async def _connect_once(self) -> None:
         """Connect and apply events until the connection ends. Raises ConnectionError if there is none."""
         asked_at = self._monotonic()
         socket = await self._address.dial(self._http, PATH, self._store.allow_static)

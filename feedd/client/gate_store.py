@@ -60,7 +60,7 @@ class Snapshot:
     """Why nothing is known; None when the daemon's report holds."""
 
     def is_open(self, symbol: str, now: float) -> bool:
-        """Say whether trading in that symbol is open."""
+        """Return whether trading in that symbol is open."""
         return symbol.upper() in self.open_symbols and now - self.alive_at < SILENCE_SECONDS
 
     def view(self, symbol: str, now: float) -> GateView:

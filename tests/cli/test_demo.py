@@ -1,4 +1,4 @@
-"""The demo: the pages that it reports answer, the fault that it suggests halts, and it ends when told to."""
+"""The demo: the pages that it reports answer, the fault that it suggests halts, and its end is clean."""
 
 from __future__ import annotations
 

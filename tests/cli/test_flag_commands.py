@@ -21,7 +21,7 @@ HALT, RESUME, ROLLBACK, REALTIME = FLAG_COMMANDS
 
 
 @asynccontextmanager
-async def desk(folder: Path) -> AsyncIterator[tuple[Exchange, EnvFile, Running]]:
+async def chain(folder: Path) -> AsyncIterator[tuple[Exchange, EnvFile, Running]]:
     async with Exchange(EXCHANGE) as exchange:
         env_file = EnvFile(folder, exchange)
         env_file.set(FEEDD_CSV_PATH=str(folder))
@@ -32,7 +32,7 @@ async def desk(folder: Path) -> AsyncIterator[tuple[Exchange, EnvFile, Running]]
 
 async def test_halt_and_resume_are_confirmed(tmp_path: Path) -> None:
     reported: list[str] = []
-    async with desk(tmp_path) as (_, env_file, feedd):
+    async with chain(tmp_path) as (_, env_file, feedd):
         await set_and_confirm(HALT, env_file.path, by_url(feedd.url, None, None), 5.0, reported.append)
         assert all(feedd.session(symbol).gate.halted for symbol in SYMBOLS)
         assert "FLAG_TRADING_HALTED=1\n" in env_file.path.read_text()
@@ -48,7 +48,7 @@ async def test_rollback_proves_that_trading_resumes_on_static_data_and_realtime_
     for symbol in SYMBOLS:
         (tmp_path / f"{symbol}.csv").write_text(BARS)
     reported: list[str] = []
-    async with desk(tmp_path) as (_, env_file, feedd):
+    async with chain(tmp_path) as (_, env_file, feedd):
         await set_and_confirm(ROLLBACK, env_file.path, by_url(feedd.url, None, None), 5.0, reported.append)
         assert (await feedd.get_json("/gate?allow=static"))[0] == 200
         await set_and_confirm(REALTIME, env_file.path, by_url(feedd.url, None, None), 5.0, reported.append)
@@ -57,13 +57,13 @@ async def test_rollback_proves_that_trading_resumes_on_static_data_and_realtime_
 
 
 async def test_rollback_without_data_is_not_confirmed_and_says_why(tmp_path: Path) -> None:
-    async with desk(tmp_path) as (_, env_file, feedd):
+    async with chain(tmp_path) as (_, env_file, feedd):
         with pytest.raises(NotConfirmedError, match=r"trading has not resumed: BTCUSDT \(starting"):
             await set_and_confirm(ROLLBACK, env_file.path, by_url(feedd.url, None, None), 1.5, lambda _: None)
 
 
 async def test_realtime_without_an_exchange_is_not_confirmed(tmp_path: Path) -> None:
-    async with desk(tmp_path) as (exchange, env_file, feedd):
+    async with chain(tmp_path) as (exchange, env_file, feedd):
         env_file.set(FLAG_REALTIME="0")
         await feedd.until(lambda feedd: not feedd.daemon.desk.settings.realtime)
         exchange.set_fault("http", status=503)

@@ -1,4 +1,4 @@
-"""What was missed, told by ids where there are any, and by time where there are none."""
+"""What was missed, known by ids where there are any, and by time where there are none."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_aggregates_have_ids_of_their_own() -> None:
     assert stream.receive("aggTrade", a=7, E=T0 + 1) == Missed("BTCUSDT", "aggTrade", 6, 6, 0.0)
 
 
-def test_streams_without_such_ids_can_only_tell_the_time() -> None:
+def test_streams_without_such_ids_know_only_the_time() -> None:
     stream = Stream()
     assert stream.receive("bookTicker", u=5) is None
     assert stream.receive("bookTicker", u=900) is None
@@ -95,7 +95,7 @@ def test_outage_before_the_first_message_leaves_unknown_what_was_missed() -> Non
     assert stream.trade(10) == Missed("BTCUSDT", "trade", None, None, 3.5)
 
 
-def test_outages_add_up_until_they_are_told() -> None:
+def test_outages_add_up_until_they_are_reported() -> None:
     stream = Stream()
     stream.receive("bookTicker")
     stream.reconnect(100.0, 101.0)

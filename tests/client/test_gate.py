@@ -58,7 +58,7 @@ class Asker:
 @asynccontextmanager
 async def asking(url: str) -> AsyncIterator[Asker]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.client.asker", url, HIT, stdout=subprocess.PIPE
+        sys.executable, "-m", "tests.client.gate_process", url, HIT, stdout=subprocess.PIPE
     )
     try:
         yield Asker(process)
