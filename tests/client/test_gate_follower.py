@@ -41,11 +41,15 @@ class GateServer:
     """Serves `/gate/events`, and hands each connection to the test."""
 
     def __init__(self) -> None:
-        self.is_refusing = False
+        self._is_refusing = False
         self.connections: asyncio.Queue[Connection] = asyncio.Queue()
 
+    def refuse(self, is_refusing: bool = True) -> None:
+        """Answer 503 from now on, or no longer."""
+        self._is_refusing = is_refusing
+
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        if self.is_refusing:
+        if self._is_refusing:
             return web.Response(status=503)
         socket = web.WebSocketResponse(timeout=0.1)
         await socket.prepare(request)
@@ -205,13 +209,13 @@ async def test_failed_attempt_is_a_warning_only_where_the_one_before_it_succeede
     async with following() as here:
         for _ in range(2):
             connection = await here.opened()
-            here.server.is_refusing = True
+            here.server.refuse()
             await connection.close()
             for _ in range(3):
                 await here.delayed()
                 here.end_delay()
             await here.delayed()
-            here.server.is_refusing = False
+            here.server.refuse(False)
             here.end_delay()
     failures = [record.levelno for record in caplog.records if "no gates from feedd" in record.getMessage()]
     assert failures == [logging.WARNING, logging.DEBUG, logging.DEBUG] * 2
@@ -219,7 +223,7 @@ async def test_failed_attempt_is_a_warning_only_where_the_one_before_it_succeede
 
 async def test_attempt_that_fails_is_announced_and_says_unreachable() -> None:
     async with following() as here:
-        here.server.is_refusing = True
+        here.server.refuse()
         await here.delayed()
         assert here.changes == 1
         assert here.reasons() == ("unreachable",)
