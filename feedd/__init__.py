@@ -6,53 +6,15 @@ What a strategy needs is here: `feedd.connect`, `feedd.Gate` and the events (see
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from feedd.client import (
-        AggTrade,
-        AveragePrice,
-        BookTicker,
-        Depth,
-        Event,
-        Feed,
-        FeedClosedError,
-        Gate,
-        GateView,
-        Kline,
-        MarketEvent,
-        MiniTicker,
-        Missed,
-        PartialDepth,
-        Ticker,
-        Trade,
-        WindowTicker,
-        connect,
-    )
+from feedd._version import __version__ as __version__
 
-__version__ = "0.1.0"
-__all__ = [
-    "AggTrade",
-    "AveragePrice",
-    "BookTicker",
-    "Depth",
-    "Event",
-    "Feed",
-    "FeedClosedError",
-    "Gate",
-    "GateView",
-    "Kline",
-    "MarketEvent",
-    "MiniTicker",
-    "Missed",
-    "PartialDepth",
-    "Ticker",
-    "Trade",
-    "WindowTicker",
-    "connect",
-]
+if TYPE_CHECKING:
+    from feedd.client import *
 
 
 def __getattr__(name: str) -> object:
-    """Fetch the client when it is first asked for: the daemon itself can do without it."""
-    if name in __all__:
-        return getattr(import_module("feedd.client"), name)
+    """Import the client when one of its names is first asked for: the daemon itself can do without it."""
+    client = import_module("feedd.client")
+    if name == "__all__" or name in client.__all__:
+        return getattr(client, name)
     raise AttributeError(f"module 'feedd' has no attribute {name!r}")

@@ -16,7 +16,8 @@ from typing import Any
 
 import aiohttp
 
-from feedd import __version__, logs
+from feedd import logs
+from feedd._version import __version__
 from feedd.config.change_rule import Decision
 from feedd.config.describe import differences
 from feedd.config.env_file import kill_switch_in

@@ -3,15 +3,20 @@
     FeeddError
     ├── SettingsError        the configuration is wrong; nothing was changed
     ├── DecodeError          bytes that are no message feedd knows how to trust
-    ├── UnavailableError     something feedd asked did not answer (the venue's REST side, another feedd)
-    ├── UnknownSymbolError   the venue has no such symbol (sources.rest)
-    ├── ConnectFailed        an attempt to connect failed (sources.realtime)
-    ├── UnusableAnswer       an answer about missed trades that is of no use (sources.backfill)
-    ├── UnusableFile         a CSV file that can't be played (sources.csv_files)
-    ├── NotConfirmedError    the daemon has not confirmed an operator's verb (verbs)
-    ├── FeedClosedError      a strategy waited for a feed that it has closed (client)
-    ├── UnreadableMessage    a message of feedd's that is none of Binance's (client)
-    └── FaultError           a fault that the embedded exchange doesn't have (exchange)
+    ├── UnavailableError     what was asked (the venue's REST side, a feedd) did not answer
+    ├── NotDrillableError    a daemon that must not, or can't, be drilled
+    ├── RequestRefused       a request that a stream server refuses (venues.binance.common.stream_protocol)
+    ├── ConnectFailed        an attempt to connect failed (sources.live.connection)
+    ├── UnknownSymbolError   the venue has no such symbol (sources.rest.pollers)
+    ├── UnusableAnswer       an answer about missed trades that is of no use (sources.rest.backfill)
+    ├── UnusableFile         a CSV file that can't be played (sources.replay.csv_files)
+    ├── NotConfirmedError    the daemon has not confirmed that a flag took effect (cli.flag_commands)
+    ├── FeedClosedError      a strategy waited for a feed that it has closed (client.feed)
+    ├── UnreadableMessage    a message of a daemon's that is none of Binance's (client.decode)
+    ├── FaultError           a fault that the embedded exchange doesn't have (exchange.fault_registry)
+    ├── BoardError           the exchange refused a fault of the drill's (drill.board)
+    ├── AnswerError          a daemon under drill answered a request wrongly (drill.http_load)
+    └── NotReadyError        the gates are not open, so no drill could see them halt (drill.run)
 
 Anything else that escapes is a bug: it halts the symbol it hit under the reason `internal`.
 """

@@ -34,12 +34,12 @@ feedd = "feedd.cli:main"
 [tool.setuptools]
 packages = ["feedd"]
 [tool.setuptools.dynamic]
-version = { attr = "feedd.__version__" }
+version = { attr = "feedd.MODULE.__version__" }
 """
 CLI = """
 import sys
 from pathlib import Path
-from feedd import __version__
+from feedd.MODULE import __version__
 
 def main():
     if sys.argv[1:] == ["--version"]:
@@ -52,12 +52,13 @@ def main():
 """
 
 
-def make_tree(folder: Path, version: str, cli: str = CLI) -> Path:
-    """Make a checkout whose sample env-file and unit name its version."""
+def make_tree(folder: Path, version: str, cli: str = CLI, module: str = "_version") -> Path:
+    """Make a checkout whose sample env-file and unit name its version, which that module holds."""
     (folder / "feedd").mkdir(parents=True)
-    (folder / "feedd" / "__init__.py").write_text(f'__version__ = "{version}"\n')
-    (folder / "feedd" / "cli.py").write_text(cli)
-    (folder / "pyproject.toml").write_text(PYPROJECT)
+    (folder / "feedd" / "__init__.py").touch()
+    (folder / "feedd" / f"{module}.py").write_text(f'__version__ = "{version}"\n')
+    (folder / "feedd" / "cli.py").write_text(cli.replace("MODULE", module))
+    (folder / "pyproject.toml").write_text(PYPROJECT.replace("MODULE", module))
     (folder / "setup.py").write_text("import setuptools; setuptools.setup()\n")
     (folder / "requirements.lock").write_text(lock_of_setuptools())
     shutil.copytree(CHECKOUT / "deploy", folder / "deploy")
@@ -135,7 +136,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     needs("/usr/bin/python3 with venv", run("/usr/bin/python3", "-c", "import ensurepip").returncode == 0)
     needs("flock", shutil.which("flock"))
     folder = tmp_path_factory.mktemp("workshop")
-    make_tree(folder / FIRST, FIRST)
+    make_tree(folder / FIRST, FIRST, module="__init__")  # as checkouts were before
     make_tree(folder / SECOND, SECOND)
     pip = [sys.executable, "-m", "pip", "download", "-qq", "--require-hashes", "--no-deps"]
     said(run(*pip, "-r", folder / FIRST / "requirements.lock", "-d", folder / "wheels"))

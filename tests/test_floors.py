@@ -14,7 +14,7 @@ PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "feedd"
 
 FLOORS = (
-    ({"errors", "model", "config", "venues", "logs", "native"},),
+    ({"_version", "errors", "model", "config", "venues", "logs", "native"},),
     ({"core"},),
     ({"sources"}, {"outputs"}),
     ({"daemon"},),
@@ -23,9 +23,9 @@ FLOORS = (
 """From the ground up, the rooms of each floor. Files of one room may import each other, two rooms may not."""
 ROOMS = {name: (floor, room) for floor, rooms in enumerate(FLOORS) for room in rooms for name in room}
 APART = {
-    "exchange": {"errors", "model", "venues.binance.common.stream_protocol"},
-    "drill": {"errors", "model"},
-    "client": {"errors"},
+    "exchange": {"_version", "errors", "model", "venues.binance.common.stream_protocol"},
+    "drill": {"_version", "errors", "model"},
+    "client": {"_version", "errors", "core.backoff"},
 }
 """What stands beside the house, and all that it may import of it: whole rooms, or single files."""
 VISITORS = {

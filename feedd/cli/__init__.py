@@ -1,1 +1,1 @@
-"""What people type: the commands, and how each finds the daemon it speaks to."""
+"""The command line: its commands, and how each finds the daemon it speaks to."""

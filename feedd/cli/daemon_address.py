@@ -46,9 +46,9 @@ def by_url(url: str, authority: Path | None, credentials: Path | None) -> Addres
         context = None if authority is None else ssl.create_default_context(cafile=authority)
         return Address.parse(url, _headers(credentials), context)
     except ValueError as error:
-        raise _wrong("--url", "something else", "http(s)://host:port") from error
+        raise _settings_error("--url", "something else", "http(s)://host:port") from error
     except OSError as error:
-        raise _wrong(
+        raise _settings_error(
             "--ca", f"{authority}: {error.strerror or error}", "a file of certificates in PEM"
         ) from None
 
@@ -60,13 +60,15 @@ def _headers(credentials: Path | None) -> dict[str, str]:
     try:
         text = credentials.read_text("utf-8").strip()
     except (OSError, ValueError) as error:
-        raise _wrong("--credentials", str(error), "a readable file") from None
+        raise _settings_error("--credentials", str(error), "a readable file") from None
     name, colon, password = text.partition(":")
     header = aiohttp.encode_basic_auth(name, password) if colon else f"Bearer {text}"
     if not text or not header.isprintable():
-        raise _wrong("--credentials", "something else", "a line with user:password or a bearer token")
+        raise _settings_error(
+            "--credentials", "something else", "a line with user:password or a bearer token"
+        )
     return {"Authorization": header}
 
 
-def _wrong(option: str, found: str, expected: str) -> SettingsError:
+def _settings_error(option: str, found: str, expected: str) -> SettingsError:
     return SettingsError((Problem("command line", option, found, expected),))

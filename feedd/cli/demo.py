@@ -15,8 +15,10 @@ from feedd.model import LogFormat, LogLevel
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 
 
-async def run_demo(stop: asyncio.Event, say: Callable[[str], None], listen: str, exchange_port: int) -> None:
-    """Run until `stop` is set, telling a person what to open.
+async def run_demo(
+    stop: asyncio.Event, report: Callable[[str], None], listen: str, exchange_port: int
+) -> None:
+    """Run until `stop` is set, reporting the URLs to open once the daemon listens.
 
     Raises:
         SettingsError: `listen` is no address.
@@ -38,14 +40,14 @@ async def run_demo(stop: asyncio.Event, say: Callable[[str], None], listen: str,
         listening = asyncio.create_task(daemon.listening())
         await asyncio.wait({running, listening}, return_when=asyncio.FIRST_COMPLETED)
         if listening.done():
-            say(_what_to_open(f"http://{listening.result()}", exchange.rest_url))
+            report(_welcome(f"http://{listening.result()}", exchange.rest_url))
         listening.cancel()
         await running
     finally:
         await exchange.stop()
 
 
-def _what_to_open(daemon_url: str, exchange_url: str) -> str:
+def _welcome(daemon_url: str, exchange_url: str) -> str:
     return f"""
 feedd watches {", ".join(SYMBOLS)} of an embedded exchange. Open:
   {daemon_url}/          all pages

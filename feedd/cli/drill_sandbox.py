@@ -1,4 +1,4 @@
-"""Where a drill takes place when it is not against somebody's daemon: an exchange and a daemon of its own.
+"""An exchange and a daemon of a drill's own, for a drill that is not against a running daemon.
 
 They run on free loopback ports with thresholds so short that the whole list takes less than a minute, and
 with an env-file that may be edited.
@@ -40,15 +40,15 @@ THRESHOLDS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """A daemon that is there to be drilled."""
+class DrillSandbox:
+    """A daemon that may be broken in every way."""
 
     url: str
     env_file: Path
 
 
 @asynccontextmanager
-async def stage() -> AsyncIterator[Stage]:
+async def open_sandbox() -> AsyncIterator[DrillSandbox]:
     """Run an exchange and a daemon that watches it."""
     with TemporaryDirectory(prefix="feedd-drill-") as folder:
         env_file = Path(folder) / "feedd.env"
@@ -60,7 +60,7 @@ async def stage() -> AsyncIterator[Stage]:
             stop = asyncio.Event()
             running = asyncio.create_task(daemon.run(stop))
             try:
-                yield Stage(f"http://{await daemon.listening()}", env_file)
+                yield DrillSandbox(f"http://{await daemon.listening()}", env_file)
             finally:
                 stop.set()
                 await running

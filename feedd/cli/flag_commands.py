@@ -1,7 +1,7 @@
-"""The operator's verbs: halt, resume, rollback, realtime.
+"""The commands that set a flag: halt, resume, rollback, realtime.
 
-A verb edits one flag in the env-file, atomically and leaving everything else as it is, and then waits until
-the running daemon confirms that what was meant has come about.
+Each edits one flag in the env-file, atomically and leaving everything else as it is, and then waits until the
+running daemon confirms that it is in the state which the flag asks for.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from feedd.config.env_file import KILL_SWITCH_KEY, edit_flag
 from feedd.config.resolve import read_env_file
 from feedd.errors import FeeddError, UnavailableError
 
-ASK_EVERY_SECONDS: Final = 0.05
+POLL_SECONDS: Final = 0.05
 
 Status = dict[str, Any]
 """What `/status` answers."""
 
 
 class NotConfirmedError(FeeddError):
-    """The flag is set, and the daemon has not confirmed what was meant by it."""
+    """The flag is set, and the daemon has not confirmed the state which it asks for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verb:
-    """A flag, its value, and what the daemon must then say."""
+class FlagCommand:
+    """A flag, its value, and the state that the daemon must then be in."""
 
     name: str
     help: str
     key: str
     value: str
     lacking: Callable[[Status], str | None]
-    """Says what of the wanted state is lacking; None when it has come about."""
+    """Returns what is lacking of the wanted state; None when the daemon is in it."""
 
 
 def _halted(status: Status) -> str | None:
@@ -82,44 +82,46 @@ def _closed_gates(status: Status) -> str | None:
     return f"trading has not resumed: {', '.join(closed)}" if closed else None
 
 
-VERBS: Final = (
-    Verb("halt", "stop all trading now", KILL_SWITCH_KEY, "1", _halted),
-    Verb("resume", "take the kill switch back", KILL_SWITCH_KEY, "0", _resumed),
-    Verb("rollback", "go back to static data and see trading resume", "FLAG_REALTIME", "0", _static_and_open),
-    Verb("realtime", "go to live data", "FLAG_REALTIME", "1", _realtime),
+FLAG_COMMANDS: Final = (
+    FlagCommand("halt", "stop all trading now", KILL_SWITCH_KEY, "1", _halted),
+    FlagCommand("resume", "take the kill switch back", KILL_SWITCH_KEY, "0", _resumed),
+    FlagCommand(
+        "rollback", "go back to static data and see trading resume", "FLAG_REALTIME", "0", _static_and_open
+    ),
+    FlagCommand("realtime", "go to live data", "FLAG_REALTIME", "1", _realtime),
 )
 
 
-async def carry_out(
-    verb: Verb, env_file: Path, daemon: Address, timeout: float, say: Callable[[str], None]
+async def set_and_confirm(
+    command: FlagCommand, env_file: Path, daemon: Address, timeout: float, report: Callable[[str], None]
 ) -> None:
-    """Set the verb's flag and wait for the daemon.
+    """Set the command's flag and wait for the daemon, reporting both steps.
 
     Raises:
         SettingsError: the env-file can't be read.
         NotConfirmedError: the daemon has not confirmed in `timeout` seconds; the flag stays set.
         OSError: the env-file can't be written.
     """
-    set_flag(env_file, verb.key, verb.value)
-    say(f"{verb.key}={verb.value} in {env_file}")
+    set_flag(env_file, command.key, command.value)
+    report(f"{command.key}={command.value} in {env_file}")
     began = time.monotonic()
     lacking: str | None = "no answer"
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout)) as http:
         while time.monotonic() - began < timeout:
-            lacking = await _ask(http, verb, daemon)
+            lacking = await _find_lacking(http, command, daemon)
             if lacking is None:
-                say(f"confirmed by the daemon at {daemon} after {time.monotonic() - began:.1f} s")
+                report(f"confirmed by the daemon at {daemon} after {time.monotonic() - began:.1f} s")
                 return
-            await asyncio.sleep(ASK_EVERY_SECONDS)
-    flag = f"{verb.key}={verb.value}"
+            await asyncio.sleep(POLL_SECONDS)
+    flag = f"{command.key}={command.value}"
     raise NotConfirmedError(
         f"{flag} is set, but the daemon at {daemon} has not confirmed in {timeout:g} s: {lacking}"
     )
 
 
-async def _ask(http: aiohttp.ClientSession, verb: Verb, daemon: Address) -> str | None:
+async def _find_lacking(http: aiohttp.ClientSession, command: FlagCommand, daemon: Address) -> str | None:
     try:
-        return verb.lacking(orjson.loads(await fetch_status(http, daemon)))
+        return command.lacking(orjson.loads(await fetch_status(http, daemon)))
     except (UnavailableError, ValueError) as error:
         return str(error)
 

@@ -9,24 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from feedd.client.events import (
-        AggTrade,
-        AveragePrice,
-        BookTicker,
-        Depth,
-        Event,
-        Kline,
-        MarketEvent,
-        MiniTicker,
-        Missed,
-        PartialDepth,
-        Ticker,
-        Trade,
-        WindowTicker,
-    )
-    from feedd.client.feed import Feed, FeedClosedError, connect
-    from feedd.client.gate import Gate
-    from feedd.client.gate_store import GateView
+    from feedd.client.events import *
+    from feedd.client.feed import *
+    from feedd.client.gate import *
+    from feedd.client.gate_store import *
 
 __all__ = [
     "AggTrade",
@@ -48,14 +34,15 @@ __all__ = [
     "WindowTicker",
     "connect",
 ]
+"""The client's public names: the only list of them, which `feedd` itself reads too."""
 
-_HOMES = ("feedd.client.events", "feedd.client.feed", "feedd.client.gate", "feedd.client.gate_store")
+_MODULES = ("feedd.client.events", "feedd.client.feed", "feedd.client.gate", "feedd.client.gate_store")
 
 
 def __getattr__(name: str) -> object:
-    """Fetch what is first asked for: the command line needs no more of this than how a daemon is reached."""
+    """Import what is first asked for: the command line needs no more of this than how a daemon is reached."""
     if name in __all__:
-        for home in map(import_module, _HOMES):
-            if hasattr(home, name):
-                return getattr(home, name)
+        for module in map(import_module, _MODULES):
+            if hasattr(module, name):
+                return getattr(module, name)
     raise AttributeError(f"module 'feedd.client' has no attribute {name!r}")

@@ -1,9 +1,8 @@
-"""Where a feedd answers, and what it takes to be let in."""
+"""A daemon's address, and what every connection of a client to it has in common."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 import ssl
 from collections.abc import Mapping
@@ -13,14 +12,15 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from feedd import __version__
+from feedd._version import __version__
+from feedd.core.backoff import Backoff
 
 DIAL_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 0.5
-_CLOSING: Final = aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS)
-_TLS_GOODBYE_SECONDS: Final = 0.1
-_FIRST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 5.0
+_CLOSE_TIMEOUT: Final = aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS)
+_TLS_CLOSE_SECONDS: Final = 0.1
+FIRST_DELAY_SECONDS: Final = 0.1
+LONGEST_DELAY_SECONDS: Final = 5.0
 
 Socket = aiohttp.ClientWebSocketResponse[bool]
 
@@ -44,10 +44,10 @@ class Address:
         if scheme not in ("http", "https") or not parsed.host:
             without_password = re.sub("//.*@", "//", url)
             raise ValueError(f"expected http(s)://host:port, found {without_password!r}")
-        given = {"User-Agent": f"feedd-client/{__version__}", **(headers or {})}
+        all_headers = {"User-Agent": f"feedd-client/{__version__}", **(headers or {})}
         if parsed.user is not None:
-            given["Authorization"] = aiohttp.encode_basic_auth(parsed.user, parsed.password or "")
-        return cls(parsed.with_scheme(scheme).with_user(None), given, True if tls is None else tls)
+            all_headers["Authorization"] = aiohttp.encode_basic_auth(parsed.user, parsed.password or "")
+        return cls(parsed.with_scheme(scheme).with_user(None), all_headers, True if tls is None else tls)
 
     def __str__(self) -> str:
         return str(self.url)
@@ -66,7 +66,7 @@ class Address:
                     url.with_query(query),
                     headers=self.headers,
                     ssl=self.tls,
-                    timeout=_CLOSING,
+                    timeout=_CLOSE_TIMEOUT,
                     decode_text=False,
                 )
         except TimeoutError:
@@ -78,33 +78,21 @@ class Address:
 
 
 async def close_session(http: aiohttp.ClientSession, address: Address) -> None:
-    """Close a session for good; over TLS the last goodbyes take a moment, before the event loop may end."""
+    """Close a session for good; over TLS its closing takes a moment, before the event loop may end."""
     await http.close()
     if address.url.scheme == "https":
-        await asyncio.sleep(_TLS_GOODBYE_SECONDS)
+        await asyncio.sleep(_TLS_CLOSE_SECONDS)
 
 
-async def hang_up(socket: Socket) -> None:
-    """Close a connection, politely if the other side still answers."""
+async def close_socket(socket: Socket) -> None:
+    """Close a connection, with a closing handshake if the other side still answers."""
     try:
         async with asyncio.timeout(2 * CLOSE_SECONDS):
             await socket.close()
     except TimeoutError:
-        pass  # it has been cut
+        pass  # aiohttp has cut it
 
 
-class Pauses:
-    """How long to wait before the next attempt: longer each time, and not all clients at once."""
-
-    def __init__(self) -> None:
-        self._pause = _FIRST_PAUSE
-
-    def next(self) -> float:
-        """Return the next pause in seconds."""
-        pause = self._pause
-        self._pause = min(2 * pause, _LONGEST_PAUSE)
-        return pause * random.uniform(0.5, 1.0)
-
-    def reset(self) -> None:
-        """Begin anew, after a connection that was good."""
-        self._pause = _FIRST_PAUSE
+def new_backoff() -> Backoff:
+    """Return the delays between a client's attempts to connect: one good message makes them begin anew."""
+    return Backoff(FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, healthy_after=0.0)

@@ -1,4 +1,8 @@
-"""Decodes what feedd's `/stream` sends, which is what Binance sends, into events."""
+"""Decodes the messages of feedd's `/stream` into events, trusting them: the daemon has checked each.
+
+They are Binance's own messages. What is wrong in one is found only where its type doesn't fit; the daemon's
+decoder (feedd.venues.binance.spot.decode) is the one that checks.
+"""
 
 from __future__ import annotations
 

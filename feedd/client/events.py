@@ -1,4 +1,4 @@
-"""What a strategy is told: the market's messages with names in whole words, and what was missed of them.
+"""The events of a strategy's feed: market messages with names in whole words, and what was missed of them.
 
 Prices and quantities are what the feed was asked for, `Decimal` or the exchange's own text (`str`). Times end
 in `_ms`: milliseconds since the epoch, by the exchange's clock. Each class says which stream it comes from;

@@ -1,10 +1,11 @@
-"""A strategy's feed: the market's events, and the gates that say whether to act on them."""
+"""A strategy's feed: the market's events, and the gates that decide whether to act on them."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import logging
+import random
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -15,12 +16,12 @@ from typing import Final, Generic, Self, TypeVar, overload
 import aiohttp
 import msgspec
 
-from feedd.client.address import Address, Pauses, close_session, hang_up
+from feedd.client.address import Address, close_session, close_socket, new_backoff
 from feedd.client.decode import Decoder, SubscriptionAnswer, UnreadableMessage
 from feedd.client.events import Event, Number
-from feedd.client.gap_tracker import Losses
+from feedd.client.gap_tracker import GapTracker
 from feedd.client.gate_follower import GateFollower
-from feedd.client.gate_store import CLOSED, LAGGING, NO_STREAM, SILENT, Board, GateView
+from feedd.client.gate_store import CLOSED, LAGGING, NO_STREAM, SILENT, GateStore, GateView
 from feedd.errors import FeeddError
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 STREAMS: Final = ("trade", "bookTicker", "kline_1s")
 """feedd's own default."""
 EVENTS_WAITING_MAX: Final = 1_000
-"""Beyond this nothing more is read, and feedd ends the connection of who lags further."""
+"""Beyond this nothing more is read, and feedd ends the connection of a client that lags further."""
 
 HaltCallback = Callable[[GateView], Awaitable[object] | object]
 Callback = TypeVar("Callback", bound=HaltCallback)
@@ -88,16 +89,17 @@ def connect(
         ValueError: a URL, symbols or streams that can't be.
     """
     address = Address.parse(url, headers, ssl)
-    names = tuple(dict.fromkeys(symbol.upper() for symbol in _several(symbols, "symbols")))
+    names = tuple(dict.fromkeys(symbol.upper() for symbol in _checked_names(symbols, "symbols")))
     if not names:
         raise ValueError("expected at least one symbol")
-    kinds = tuple(dict.fromkeys(_several(streams, "streams")))
+    kinds = tuple(dict.fromkeys(_checked_names(streams, "streams")))
     if numbers is str:
         return Feed(address, names, Decoder(names, kinds, str), allow_static)
     return Feed(address, names, Decoder(names, kinds, Decimal), allow_static)
 
 
-def _several(names: Iterable[str], what: str) -> Iterable[str]:
+def _checked_names(names: Iterable[str], what: str) -> Iterable[str]:
+    """Return the names. Raises ValueError for one text, which would be taken for a list of letters."""
     if isinstance(names, str):
         raise ValueError(f"expected a list of {what}, found the text {names!r}")
     return names
@@ -106,42 +108,49 @@ def _several(names: Iterable[str], what: str) -> Iterable[str]:
 class Feed(Generic[Number]):
     """One strategy's connection to a daemon. Made by `connect`; belongs to one event loop.
 
-    Iterating over it yields events in the order they came, and before each hole a `Missed`. It ends when the
+    Iterating over it yields events in the order they came, and before each gap a `Missed`. It ends when the
     feed is closed, and never because of the daemon.
     """
 
     def __init__(
-        self, address: Address, symbols: tuple[str, ...], decoder: Decoder[Number], allow_static: bool
+        self,
+        address: Address,
+        symbols: tuple[str, ...],
+        decoder: Decoder[Number],
+        allow_static: bool,
+        *,
+        events_waiting_max: int = EVENTS_WAITING_MAX,
     ) -> None:
         self.symbols = symbols
         self.unreadable = 0
         """Messages that were left out because they are not what Binance documents."""
         self._address = address
         self._decoder = decoder
-        self._board = Board(allow_static)
-        self._losses = Losses(decoder.names)
-        self._events: asyncio.Queue[Event[Number] | None] = asyncio.Queue(EVENTS_WAITING_MAX)
+        self._gate_store = GateStore(allow_static)
+        self._gap_tracker = GapTracker(decoder.names)
+        self._events: asyncio.Queue[Event[Number] | None] = asyncio.Queue(events_waiting_max)
         self._has_stream = not decoder.names
-        self._patience: asyncio.Timeout | None = None
-        self._open: set[str] = set()
-        self._news = asyncio.Event()
+        self._backoff = new_backoff()
+        self._stream_timeout: asyncio.Timeout | None = None
+        self._open_symbols: set[str] = set()
+        self._gate_change = asyncio.Event()
         self._callbacks: list[HaltCallback] = []
-        self._called: set[asyncio.Future[object]] = set()
+        self._callback_tasks: set[asyncio.Future[object]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: BaseException | None = None
         self._is_closed = False
 
-    # --- for the strategy
+    # --- what the strategy calls
 
     def gate(self, symbol: str) -> GateView:
-        """Say whether trading in that symbol is open, and if not, why. Answers from memory.
+        """Return whether trading in that symbol is open, and if not, why. Answers from memory.
 
         To the daemon's reasons come the client's own: `unreachable`, `silent` (no sign of life for 2 s),
         `no_stream`, `lagging` (a thousand events wait to be taken), `unknown_symbol`, `closed`.
         """
         if self._is_closed:
             return GateView(symbol.upper(), (CLOSED,))
-        view = self._board.snapshot.view(symbol, time.monotonic())
+        view = self._gate_store.snapshot.view(symbol, time.monotonic())
         reasons = list(view.reasons)
         if not self._has_stream:
             reasons.append(NO_STREAM)
@@ -162,7 +171,7 @@ class Feed(Generic[Number]):
             view = self.gate(symbol)
             if view.is_open:
                 return view
-            await self._news.wait()
+            await self._gate_change.wait()
         raise FeedClosedError(f"the feed was closed while waiting for the gate of {symbol}")
 
     def on_halt(self, callback: Callback) -> Callback:
@@ -190,7 +199,7 @@ class Feed(Generic[Number]):
     async def __aenter__(self) -> Self:
         """Begin to connect."""
         self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
-        follower = GateFollower(self._http, self._address, self._board, self._gates_changed)
+        follower = GateFollower(self._http, self._address, self._gate_store, self._handle_gate_event)
         self._tasks = [asyncio.create_task(follower.run())]
         if self._decoder.names:
             self._tasks.append(asyncio.create_task(self._keep_streaming()))
@@ -201,11 +210,11 @@ class Feed(Generic[Number]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the connections, and let halt callbacks finish. This halt is told to nobody."""
+        """Close the connections, and let running halt callbacks finish. No halt callback is called for it."""
         self._end()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._called, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._callback_tasks, return_exceptions=True)
         await close_session(self._http, self._address)
 
     def _end(self) -> None:
@@ -213,11 +222,11 @@ class Feed(Generic[Number]):
         while not self._events.empty():
             self._events.get_nowait()
         self._events.put_nowait(None)
-        self._news.set()
+        self._gate_change.set()
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and not self._is_closed:
-            # It runs for ever, so this is a bug, which must not pass for a quiet market.
+            # Both tasks run until cancelled, so this is a bug, which must not pass for a quiet market.
             self._failure = task.exception()
             self._halt_all()
             self._end()
@@ -225,40 +234,43 @@ class Feed(Generic[Number]):
     # --- market data
 
     async def _keep_streaming(self) -> None:
-        pauses = Pauses()
-        is_news = True
+        failed_before = False
         while True:
             try:
-                await self._stream_once(pauses)
+                await self._stream_once()
             except ConnectionError as error:
-                log.log(logging.WARNING if is_news else logging.DEBUG, "no market data from feedd: %s", error)
-            is_news = self._has_stream
+                level = logging.DEBUG if failed_before else logging.WARNING
+                log.log(level, "no market data from feedd: %s", error)
+            failed_before = not self._has_stream
             self._has_stream = False
-            self._losses.disconnected(time.monotonic())
-            self._refresh()
-            await asyncio.sleep(pauses.next())
+            self._gap_tracker.disconnected(time.monotonic())
+            self._update_gates()
+            await asyncio.sleep(self._backoff.delay(random.random()))
 
-    async def _stream_once(self, pauses: Pauses) -> None:
-        """Pass on market data until the connection is lost, which raises ConnectionError."""
-        socket = await self._address.dial(self._http, "stream", self._board.allow_static)
+    async def _stream_once(self) -> None:
+        """Connect, and queue market data until the connection is lost, which raises ConnectionError."""
+        socket = await self._address.dial(self._http, "stream", self._gate_store.allow_static)
+        good_since: float | None = None
         try:
-            async with asyncio.timeout(None) as self._patience:
+            async with asyncio.timeout(None) as self._stream_timeout:
                 request = {"method": "SUBSCRIBE", "params": list(self._decoder.names), "id": 1}
                 await socket.send_str(msgspec.json.encode(request).decode())
                 while True:
                     message = await socket.receive()
                     if message.type is not aiohttp.WSMsgType.TEXT:
                         raise ConnectionError(f"{self._address} has closed the stream ({socket.close_code})")
-                    if await self._take(message.data):
-                        pauses.reset()
+                    if await self._accept_frame(message.data) and good_since is None:
+                        good_since = time.monotonic()
         except TimeoutError:
             raise ConnectionError(f"{self._address} is silent") from None
         finally:
-            self._patience = None
-            await hang_up(socket)
+            self._stream_timeout = None
+            if good_since is not None:
+                self._backoff.connection_ended(time.monotonic() - good_since)
+            await close_socket(socket)
 
-    async def _take(self, frame: bytes) -> bool:
-        """Take one message. Returns whether it was the market's."""
+    async def _accept_frame(self, frame: bytes) -> bool:
+        """Put the event of a frame into the queue. Returns False for what is no market data."""
         try:
             message = self._decoder.decode(frame)
         except UnreadableMessage as error:
@@ -268,16 +280,16 @@ class Feed(Generic[Number]):
             )
             return False
         if isinstance(message, SubscriptionAnswer):
-            self._subscribed(message)
+            self._accept_subscription_answer(message)
             return False
         name, event = message
-        missed = self._losses.before(name, event)
+        missed = self._gap_tracker.gap_before(name, event)
         if missed is not None:
-            await self._put(missed)
-        await self._put(event)
+            await self._enqueue(missed)
+        await self._enqueue(event)
         return True
 
-    def _subscribed(self, answer: SubscriptionAnswer) -> None:
+    def _accept_subscription_answer(self, answer: SubscriptionAnswer) -> None:
         if answer.error is not None:
             names = ", ".join(self._decoder.names)
             raise ConnectionError(
@@ -285,42 +297,42 @@ class Feed(Generic[Number]):
             )
         log.info("market data comes from %s", self._address)
         self._has_stream = True
-        self._losses.connected(time.monotonic())
-        self._refresh()
+        self._gap_tracker.connected(time.monotonic())
+        self._update_gates()
 
-    async def _put(self, event: Event[Number]) -> None:
+    async def _enqueue(self, event: Event[Number]) -> None:
         if not self._events.full():
             self._events.put_nowait(event)
         else:
-            self._refresh()
+            self._update_gates()
             await self._events.put(event)
-            self._refresh()
+            self._update_gates()
 
     # --- gates
 
-    def _gates_changed(self) -> None:
-        self._refresh()
-        if self._board.snapshot.lost == SILENT and self._patience is not None:
-            # The market data comes from the same daemon, and nobody may ever end its connection.
-            self._patience.reschedule(asyncio.get_running_loop().time())
+    def _handle_gate_event(self) -> None:
+        self._update_gates()
+        if self._gate_store.snapshot.lost_reason == SILENT and self._stream_timeout is not None:
+            # The market data comes from the same daemon, whose connection might otherwise stay open for ever.
+            self._stream_timeout.reschedule(asyncio.get_running_loop().time())
 
-    def _refresh(self) -> None:
-        """See which gates are open now, and tell of those that no longer are."""
+    def _update_gates(self) -> None:
+        """Find the gates that are open now, and call back for those that no longer are."""
         if self._is_closed:
             return
         views = [self.gate(symbol) for symbol in self.symbols]
-        halted = [view for view in views if not view.is_open and view.symbol in self._open]
-        self._open = {view.symbol for view in views if view.is_open}
+        halted = [view for view in views if not view.is_open and view.symbol in self._open_symbols]
+        self._open_symbols = {view.symbol for view in views if view.is_open}
         for view in halted:
-            self._tell(view)
-        self._news.set()
-        self._news = asyncio.Event()
+            self._call_back(view)
+        self._gate_change.set()
+        self._gate_change = asyncio.Event()
 
     def _halt_all(self) -> None:
-        for symbol in self._open:
-            self._tell(GateView(symbol, (CLOSED,)))
+        for symbol in self._open_symbols:
+            self._call_back(GateView(symbol, (CLOSED,)))
 
-    def _tell(self, view: GateView) -> None:
+    def _call_back(self, view: GateView) -> None:
         for callback in self._callbacks:
             try:
                 outcome = callback(view)
@@ -329,10 +341,10 @@ class Feed(Generic[Number]):
                 continue
             if inspect.isawaitable(outcome):
                 task = asyncio.ensure_future(outcome)
-                self._called.add(task)
+                self._callback_tasks.add(task)
                 task.add_done_callback(self._callback_ended)
 
     def _callback_ended(self, task: asyncio.Future[object]) -> None:
-        self._called.discard(task)
+        self._callback_tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("a halt callback failed", exc_info=task.exception())

@@ -1,4 +1,4 @@
-"""The gate for code without an event loop: asked before each order, answered from memory."""
+"""Gates for code without an event loop: asked before each order, answered from memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import aiohttp
 
 from feedd.client.address import Address, close_session
 from feedd.client.gate_follower import GateFollower
-from feedd.client.gate_store import CLOSED, UNREACHABLE, Board
+from feedd.client.gate_store import CLOSED, UNREACHABLE, GateStore
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Gate:
 
     Whatever is not certainly open is closed: a daemon that is gone, unreachable or silent for 2 s by this
     process's own clock, an unknown symbol, a dead thread. In a forked child the first question is answered
-    with no, and begins to follow anew.
+    with no, and starts a thread of the child's own.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class Gate:
         self._start().answered.wait(wait)
 
     def open(self, symbol: str) -> bool:
-        """Say whether trading in that symbol is open. Takes about a microsecond."""
-        if self._follower.board.snapshot.is_open(symbol, time.monotonic()):
+        """Return whether trading in that symbol is open. Takes about a microsecond."""
+        if self._follower.store.snapshot.is_open(symbol, time.monotonic()):
             return True
         if self._follower.is_forked:
             self._start()
@@ -75,7 +75,7 @@ class Gate:
 
         To the daemon's reasons come the client's own: `unreachable`, `silent`, `unknown_symbol`, `closed`.
         """
-        return self._follower.board.snapshot.view(symbol, time.monotonic()).reasons
+        return self._follower.store.snapshot.view(symbol, time.monotonic()).reasons
 
     def close(self) -> None:
         """Stop following; every gate is closed from now on."""
@@ -87,18 +87,18 @@ class Gate:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(self) -> _Follower:
-        self._follower = _Follower(self._address, self._allow_static)
+    def _start(self) -> _FollowerThread:
+        self._follower = _FollowerThread(self._address, self._allow_static)
         # Also called when the gate is forgotten, and when the process ends.
         self._finalize = weakref.finalize(self, self._follower.stop)
         return self._follower
 
 
-class _Follower:
-    """The thread that follows, and what it knows."""
+class _FollowerThread:
+    """The thread that follows a daemon's gates, and the store that it keeps up to date."""
 
     def __init__(self, address: Address, allow_static: bool) -> None:
-        self.board = Board(allow_static)
+        self.store = GateStore(allow_static)
         self.answered = threading.Event()
         """Set once the daemon has answered, or has failed to."""
         self.is_forked = False
@@ -107,7 +107,7 @@ class _Follower:
         self._is_stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
-        _followers.add(self)
+        _follower_threads.add(self)
         self._thread = threading.Thread(target=self._run, name="feedd-gate", daemon=True)
         self._thread.start()
 
@@ -116,46 +116,46 @@ class _Follower:
         if self.is_forked:
             return
         self._is_stopped = True
-        self.board.lose(CLOSED)
+        self.store.invalidate(CLOSED)
         if self._loop is not None and self._task is not None:
             with suppress(RuntimeError):  # it has just ended by itself
                 self._loop.call_soon_threadsafe(self._task.cancel)
         if self._thread is not threading.current_thread():
             self._thread.join(STOP_SECONDS)
 
-    def forked(self) -> None:
-        """Take note that this process is a child: what was known may change without its hearing of it."""
+    def mark_forked(self) -> None:
+        """Close the gates of this copy in a forked child, where no thread keeps them up to date."""
         if not self._is_stopped:
             self.is_forked = True
-            self.board.lose(UNREACHABLE)
+            self.store.invalidate(UNREACHABLE)
 
     def _run(self) -> None:
         try:
             with suppress(asyncio.CancelledError), asyncio.Runner() as runner:
-                runner.run(self._follow())
+                runner.run(self._run_follower())
         except Exception:
             log.exception("following the gates of %s has failed: all are taken for closed", self._address)
         finally:
-            self.board.lose(CLOSED)
+            self.store.invalidate(CLOSED)
             self.answered.set()
 
-    async def _follow(self) -> None:
+    async def _run_follower(self) -> None:
         self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
         if self._is_stopped:  # before there was anything to cancel
             return
         http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
         try:
-            await GateFollower(http, self._address, self.board, self.answered.set).run()
+            await GateFollower(http, self._address, self.store, self.answered.set).run()
         finally:
             await close_session(http, self._address)
 
 
-_followers: weakref.WeakSet[_Follower] = weakref.WeakSet()
+_follower_threads: weakref.WeakSet[_FollowerThread] = weakref.WeakSet()
 
 
-def _note_fork() -> None:
-    for follower in _followers:
-        follower.forked()
+def _mark_all_forked() -> None:
+    for follower in _follower_threads:
+        follower.mark_forked()
 
 
-os.register_at_fork(after_in_child=_note_fork)
+os.register_at_fork(after_in_child=_mark_all_forked)

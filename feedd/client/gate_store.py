@@ -1,6 +1,6 @@
-"""What a client knows of the gates, and for how long it may believe it. It takes `now`, and asks no clock.
+"""The gates as a daemon last reported them, and for how long a client may rely on that. Reads no clock.
 
-A gate is open only while the daemon says so, and says that it lives: everything else is a reason to halt.
+A gate is open only while the daemon reports it open and sends heartbeats; all else is a reason to halt.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 SILENCE_SECONDS: Final = 2.0
 """The daemon gives a sign of life every second. Without one for this long it is taken for gone."""
-BEATS_REMEMBERED: Final = 30
+HEARTBEATS_REMEMBERED: Final = 30
 
 # The client's own reasons; all others are the daemon's.
 UNREACHABLE: Final = "unreachable"
@@ -24,9 +24,9 @@ SILENT: Final = "silent"
 UNKNOWN_SYMBOL: Final = "unknown_symbol"
 """The daemon doesn't have the symbol."""
 NO_STREAM: Final = "no_stream"
-"""The gate's connection stands, the market data's doesn't."""
+"""There is a connection for gates, and none for market data."""
 LAGGING: Final = "lagging"
-"""The strategy doesn't keep up with the market data: what it knows is old."""
+"""Market data waits for the strategy to take it, so what the strategy has seen is old."""
 CLOSED: Final = "closed"
 """The client itself was closed."""
 STATIC_SOURCE: Final = "static_source"
@@ -49,25 +49,25 @@ class GateView:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All gates, as last told; replaced as a whole, so that any thread may read it."""
+    """All gates as last reported; replaced as a whole, so that any thread may read it."""
 
-    open: frozenset[str] = frozenset()
+    open_symbols: frozenset[str] = frozenset()
     reasons: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Those of each symbol that the daemon has."""
+    """Why each of the daemon's symbols is halted: empty for one that is open."""
     alive_at: float = float("-inf")
-    """When the daemon last lived for certain, in monotonic seconds."""
-    lost: str | None = UNREACHABLE
-    """Why nothing is known, if so."""
+    """The last moment at which the daemon certainly ran, in monotonic seconds."""
+    lost_reason: str | None = UNREACHABLE
+    """Why nothing is known; None when the daemon's report holds."""
 
     def is_open(self, symbol: str, now: float) -> bool:
-        """Say whether trading in that symbol is open."""
-        return symbol.upper() in self.open and now - self.alive_at < SILENCE_SECONDS
+        """Return whether trading in that symbol is open."""
+        return symbol.upper() in self.open_symbols and now - self.alive_at < SILENCE_SECONDS
 
     def view(self, symbol: str, now: float) -> GateView:
         """Return that symbol's gate."""
         symbol = symbol.upper()
-        if self.lost is not None:
-            return GateView(symbol, (self.lost,))
+        if self.lost_reason is not None:
+            return GateView(symbol, (self.lost_reason,))
         reasons = self.reasons.get(symbol, (UNKNOWN_SYMBOL,))
         if now - self.alive_at >= SILENCE_SECONDS:
             reasons = (*reasons, SILENT)
@@ -78,11 +78,12 @@ class _SymbolGate(msgspec.Struct):
     halted: bool = True
     reasons: tuple[str, ...] = ()
 
-    def why(self) -> tuple[str, ...]:
+    def halt_reasons(self) -> tuple[str, ...]:
+        """Return why the symbol is halted: `halted` where the daemon gives no reason, empty if it is open."""
         return self.reasons or (("halted",) if self.halted else ())
 
 
-class _Told(_SymbolGate):
+class _GateEvent(_SymbolGate):
     type: str = ""
     source: str = ""
     symbols: dict[str, _SymbolGate] = {}  # msgspec copies it
@@ -90,65 +91,67 @@ class _Told(_SymbolGate):
     uptime_seconds: float | None = None
 
 
-_told = msgspec.json.Decoder(_Told)
+_decoder = msgspec.json.Decoder(_GateEvent)
 
 
-class Board:
-    """The gates of one daemon, as `/gate/events` tells them."""
+class GateStore:
+    """The gates of one daemon, kept up to date by the events of its `/gate/events`."""
 
     def __init__(self, allow_static: bool) -> None:
         self.allow_static = allow_static
         self._is_live = False
-        self._pulse = _Pulse()
+        self._heartbeat_clock = _HeartbeatClock()
         self.snapshot = Snapshot()
 
-    def hear(self, frame: bytes, now: float, asked_at: float) -> None:
-        """Take a message that was read at `now`, over a connection that was asked for at `asked_at`.
+    def apply_event(self, frame: bytes, now: float, asked_at: float) -> None:
+        """Apply an event that was read at `now`, from a connection that was asked for at `asked_at`.
 
-        Raises msgspec.MsgspecError for what is no gate event; kinds that are not known yet say nothing.
+        Raises msgspec.MsgspecError for what is no gate event; events of unknown types change nothing.
         """
-        told = _told.decode(frame)
+        event = _decoder.decode(frame)
         before = self.snapshot
-        if told.type == "state":
-            self._is_live = told.source == "realtime"
-            reasons = {name: self._why(gate) for name, gate in told.symbols.items()}
+        if event.type == "state":
+            self._is_live = event.source == "realtime"
+            reasons = {name: self._reasons(gate) for name, gate in event.symbols.items()}
             # It was written after it was asked for; how long it waited to be read, nobody knows.
-            self._set(reasons, max(before.alive_at, asked_at))
-        elif before.lost is None and told.type == "gate":
-            self._set({**before.reasons, told.symbol: self._why(told)}, before.alive_at)
-        elif before.lost is None and told.type == "heartbeat":
-            alive_at = self._pulse.beat(told.uptime_seconds, now)
-            self._set(before.reasons, max(before.alive_at, alive_at))
+            self._replace_snapshot(reasons, max(before.alive_at, asked_at))
+        elif before.lost_reason is None and event.type == "gate":
+            self._replace_snapshot({**before.reasons, event.symbol: self._reasons(event)}, before.alive_at)
+        elif before.lost_reason is None and event.type == "heartbeat":
+            alive_at = self._heartbeat_clock.sent_at(event.uptime_seconds, now)
+            self._replace_snapshot(before.reasons, max(before.alive_at, alive_at))
 
-    def lose(self, why: str) -> None:
-        """Forget everything: nothing is known until the daemon tells it anew."""
-        self._pulse = _Pulse()
-        self.snapshot = Snapshot(lost=why)
+    def invalidate(self, reason: str) -> None:
+        """Close every gate for that reason, until the daemon reports its whole state again."""
+        self._heartbeat_clock = _HeartbeatClock()
+        self.snapshot = Snapshot(lost_reason=reason)
 
-    def _why(self, gate: _SymbolGate) -> tuple[str, ...]:
-        reasons = gate.why()
+    def _reasons(self, gate: _SymbolGate) -> tuple[str, ...]:
+        reasons = gate.halt_reasons()
         if self._is_live or self.allow_static or STATIC_SOURCE in reasons:
             return reasons
         return (*reasons, STATIC_SOURCE)
 
-    def _set(self, reasons: Mapping[str, tuple[str, ...]], alive_at: float) -> None:
-        is_open = frozenset(symbol for symbol, why in reasons.items() if not why)
-        self.snapshot = Snapshot(is_open, reasons, alive_at, None)
+    def _replace_snapshot(self, reasons: Mapping[str, tuple[str, ...]], alive_at: float) -> None:
+        open_symbols = frozenset(symbol for symbol, halted_by in reasons.items() if not halted_by)
+        self.snapshot = Snapshot(open_symbols, reasons, alive_at, None)
 
 
-class _Pulse:
-    """Tells when heartbeats were sent, on the receiver's clock.
+class _HeartbeatClock:
+    """Estimates when heartbeats were sent, on the receiver's clock.
 
-    A heartbeat that was read late, because the receiver was stopped or busy, proves nothing of now.
-    The least of the differences between the two clocks is the one that waiting has falsified least.
+    A heartbeat that was read late, because the receiver was stopped or busy, does not show that the daemon
+    runs now. Each heartbeat's difference between the two clocks is the true one plus the time that it waited
+    to be read, so the least difference of the last ones is the best estimate. Only the last ones count, so
+    that clocks which drift apart are followed.
     """
 
     def __init__(self) -> None:
-        self._differences: deque[float] = deque(maxlen=BEATS_REMEMBERED)
+        self._differences: deque[float] = deque(maxlen=HEARTBEATS_REMEMBERED)
 
-    def beat(self, sent: float | None, now: float) -> float:
-        """Return when a heartbeat that was read at `now` was sent; `sent` is on the sender's clock."""
-        if sent is None:
+    def sent_at(self, uptime: float | None, now: float) -> float:
+        """Return when a heartbeat that was read at `now` was sent; `uptime` is on the sender's clock."""
+        if uptime is None:
             return now
-        self._differences.append(now - sent)
-        return sent + min(self._differences)
+        self._differences.append(now - uptime)
+        return uptime + min(self._differences)

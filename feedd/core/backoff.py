@@ -25,11 +25,30 @@ REFUSED_BY_RULE: Final = frozenset(
 class Backoff:
     """Exponential delays with jitter, which stays alive at the cap."""
 
-    def __init__(self, first: float = FIRST_DELAY_SECONDS, longest: float = LONGEST_DELAY_SECONDS) -> None:
+    def __init__(
+        self,
+        first: float = FIRST_DELAY_SECONDS,
+        longest: float = LONGEST_DELAY_SECONDS,
+        healthy_after: float = HEALTHY_AFTER_SECONDS,
+        refused_by_rule: float = REFUSED_BY_RULE_SECONDS,
+    ) -> None:
+        """Begin with the shortest delay. All arguments are seconds.
+
+        Args:
+            first: the ceiling of the first delay; each further one has twice the ceiling.
+            longest: the ceiling that none exceeds.
+            healthy_after: how long a connection must have delivered for the delays to begin anew.
+            refused_by_rule: the least delay after a refusal that doesn't heal by itself (REFUSED_BY_RULE).
+
+        Raises:
+            ValueError: `first` is not above 0, or above `longest`.
+        """
         if not 0.0 < first <= longest:
             raise ValueError(f"expected 0 < first <= longest, found first={first}, longest={longest}")
         self._first = first
         self._longest = longest
+        self._healthy_after = healthy_after
+        self._refused_by_rule = refused_by_rule
         self._attempts = 0
 
     def delay(
@@ -46,10 +65,10 @@ class Backoff:
         self._attempts += 1
         delay = ceiling * (0.5 + chance / 2.0)
         if failure in REFUSED_BY_RULE:
-            delay = max(delay, REFUSED_BY_RULE_SECONDS * (1.0 + chance / 2.0))
+            delay = max(delay, self._refused_by_rule * (1.0 + chance / 2.0))
         return max(delay, (retry_after or 0.0) * (1.0 + chance / 10.0))
 
     def connection_ended(self, good_for: float) -> None:
         """Note for how many seconds the connection that just ended had delivered good data."""
-        if good_for >= HEALTHY_AFTER_SECONDS:
+        if good_for >= self._healthy_after:
             self._attempts = 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from feedd import __version__
+from feedd._version import __version__
 from feedd.exchange.fault_registry import AnyFault, expectation
 from feedd.exchange.faults import KINDS, Kind
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from feedd import __version__
+from feedd._version import __version__
 from feedd.config.venue_choice import venue_for
 from feedd.core.daemon_state import DaemonState
 from feedd.core.feed_health import standing

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import ssl
 
 import pytest
 
 import feedd
-from feedd.client.address import Address, Pauses
+from feedd.client.address import Address, new_backoff
 
 
 @pytest.mark.parametrize(
@@ -51,11 +50,15 @@ def test_tls_context_is_used_where_it_is_given() -> None:
     assert Address.parse("https://feedd").tls is True
 
 
-def test_pauses_grow_to_a_bound_and_begin_anew() -> None:
-    random.seed(1)
-    pauses = Pauses()
-    first = [pauses.next() for _ in range(10)]
-    assert 0.05 <= first[0] <= 0.1
-    assert all(2.5 <= pause <= 5.0 for pause in first[6:])
-    pauses.reset()
-    assert pauses.next() <= 0.1
+def test_client_that_fails_again_and_again_waits_from_a_tenth_of_a_second_to_five() -> None:
+    backoff = new_backoff()
+    delays = [backoff.delay(chance=1.0) for _ in range(8)]
+    assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+
+
+def test_one_good_message_makes_the_delays_begin_anew() -> None:
+    backoff = new_backoff()
+    for _ in range(8):
+        backoff.delay(chance=1.0)
+    backoff.connection_ended(good_for=0.0)
+    assert backoff.delay(chance=1.0) == 0.1

@@ -15,11 +15,12 @@ import pytest
 
 import feedd
 from feedd.client import Feed, GateView, MarketEvent, Missed
-from feedd.client import feed as feed_module
+from feedd.client.address import Address
+from feedd.client.decode import Decoder
 from feedd.client.gate_store import SILENCE_SECONDS
 from feedd.config.resolve import resolve
 from feedd.exchange import Exchange, ExchangeSettings
-from tests.client.front import Front
+from tests.client.proxy import Proxy
 from tests.running import SYMBOLS, Running, running, settings_for
 
 HIT, OTHER = SYMBOLS
@@ -28,26 +29,26 @@ AnyEvent = TypeVar("AnyEvent")
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Chain:
     exchange: Exchange
     feedd: Running
-    front: Front
+    proxy: Proxy
 
     @property
     def url(self) -> str:
-        return self.front.url
+        return self.proxy.url
 
 
 @asynccontextmanager
-async def desk() -> AsyncIterator[Desk]:
+async def chain() -> AsyncIterator[Chain]:
     """Run an exchange, a daemon whose gates are open, and one address for both."""
     async with (
         Exchange(ExchangeSettings(symbols=SYMBOLS, rate=RATE)) as exchange,
         running(settings_for(exchange)) as daemon,
-        Front(daemon.url, exchange.ws_url) as front,
+        Proxy(daemon.url, exchange.ws_url) as proxy,
     ):
         await daemon.until_open()
-        yield Desk(exchange, daemon, front)
+        yield Chain(exchange, daemon, proxy)
 
 
 async def first(feed: Feed[Decimal], condition: Callable[[object], bool]) -> MarketEvent[Decimal] | Missed:
@@ -69,7 +70,7 @@ async def until(condition: Callable[[], bool], timeout: float = 10.0) -> None:
 
 
 async def test_events_come_with_decimal_prices_in_the_markets_order() -> None:
-    async with desk() as here, feedd.connect(here.url, SYMBOLS) as feed:
+    async with chain() as here, feedd.connect(here.url, SYMBOLS) as feed:
         assert (await feed.wait_open(HIT)).is_open
         trades: dict[str, list[feedd.Trade[Decimal]]] = {symbol: [] for symbol in SYMBOLS}
         kinds = set()
@@ -87,7 +88,7 @@ async def test_events_come_with_decimal_prices_in_the_markets_order() -> None:
 
 
 async def test_prices_are_texts_where_that_is_asked_for() -> None:
-    async with desk() as here, feedd.connect(here.url, [HIT], streams=["trade"], numbers=str) as feed:
+    async with chain() as here, feedd.connect(here.url, [HIT], streams=["trade"], numbers=str) as feed:
         async for event in feed:
             assert isinstance(event, feedd.Trade)
             assert isinstance(event.price, str)
@@ -95,7 +96,7 @@ async def test_prices_are_texts_where_that_is_asked_for() -> None:
 
 
 async def test_gate_halts_and_reopens_with_the_daemons() -> None:
-    async with desk() as here, feedd.connect(here.url, SYMBOLS, streams=()) as feed:
+    async with chain() as here, feedd.connect(here.url, SYMBOLS, streams=()) as feed:
         halts: list[GateView] = []
         feed.on_halt(halts.append)
         await feed.wait_open(HIT)
@@ -111,8 +112,8 @@ async def test_gate_halts_and_reopens_with_the_daemons() -> None:
 async def test_callbacks_may_be_coroutines_and_one_that_fails_harms_no_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with desk() as here, feedd.connect(here.url, [HIT]) as feed:
-        told: list[str] = []
+    async with chain() as here, feedd.connect(here.url, [HIT]) as feed:
+        called: list[str] = []
 
         @feed.on_halt
         def fail(gate: GateView) -> None:
@@ -125,12 +126,12 @@ async def test_callbacks_may_be_coroutines_and_one_that_fails_harms_no_other(
         @feed.on_halt
         async def cancel_orders(gate: GateView) -> None:
             await asyncio.sleep(0)
-            told.append(gate.symbol)
+            called.append(gate.symbol)
 
         await feed.wait_open(HIT)
         here.feedd.daemon.state.set_kill_switch(True, time.monotonic())
         here.exchange.set_fault("reset", symbol=HIT)
-        await until(lambda: told == [HIT])
+        await until(lambda: called == [HIT])
         failures = [record for record in caplog.records if record.getMessage() == "a halt callback failed"]
         assert [str(record.exc_info[1]) for record in failures if record.exc_info] == [
             "no brakes",
@@ -139,14 +140,14 @@ async def test_callbacks_may_be_coroutines_and_one_that_fails_harms_no_other(
 
 
 async def test_lost_market_data_halts_and_the_return_says_what_was_missed() -> None:
-    async with desk() as here, feedd.connect(here.url, [HIT], streams=["trade"]) as feed:
+    async with chain() as here, feedd.connect(here.url, [HIT], streams=["trade"]) as feed:
         halts: list[GateView] = []
         feed.on_halt(halts.append)
         await feed.wait_open(HIT)
         before = await first(feed, is_a(feedd.Trade))
         assert isinstance(before, feedd.Trade)
-        here.front.is_refusing.add("/stream")
-        await here.front.cut("/stream")
+        here.proxy.is_refusing.add("/stream")
+        await here.proxy.cut("/stream")
         await until(lambda: feed.gate(HIT).reasons == ("no_stream",))
         assert [halt.reasons for halt in halts] == [("no_stream",)]
         newest = before.trade_id
@@ -154,7 +155,7 @@ async def test_lost_market_data_halts_and_the_return_says_what_was_missed() -> N
             waiting = await anext(feed)
             newest = waiting.trade_id if isinstance(waiting, feedd.Trade) else newest
         await asyncio.sleep(0.3)  # the market goes on meanwhile
-        here.front.is_refusing.clear()
+        here.proxy.is_refusing.clear()
         await feed.wait_open(HIT)
         missed = await first(feed, lambda event: isinstance(event, Missed) and event.stream == "trade")
         after = await anext(feed)
@@ -164,8 +165,8 @@ async def test_lost_market_data_halts_and_the_return_says_what_was_missed() -> N
         assert missed.seconds > 0.3
 
 
-async def test_hole_in_the_markets_ids_is_told_before_the_next_message() -> None:
-    async with desk() as here, feedd.connect(here.url, [HIT], streams=["trade"]) as feed:
+async def test_gap_in_the_markets_ids_comes_before_the_next_message() -> None:
+    async with chain() as here, feedd.connect(here.url, [HIT], streams=["trade"]) as feed:
         before = await first(feed, is_a(feedd.Trade))
         here.exchange.set_fault("gap", symbol=HIT, stream="trade", count=3)
         missed = await first(feed, is_a(Missed))
@@ -179,19 +180,19 @@ async def test_hole_in_the_markets_ids_is_told_before_the_next_message() -> None
 
 @pytest.mark.parametrize("harm", ["is_refusing", "is_hanging"])
 async def test_lost_gates_halt_at_once_and_come_back(harm: str) -> None:
-    async with desk() as here, feedd.connect(here.url, [HIT], streams=()) as feed:
+    async with chain() as here, feedd.connect(here.url, [HIT], streams=()) as feed:
         await feed.wait_open(HIT)
-        getattr(here.front, harm).add("/gate/events")
+        getattr(here.proxy, harm).add("/gate/events")
         began = time.monotonic()
-        await here.front.cut("/gate/events")
+        await here.proxy.cut("/gate/events")
         await until(lambda: feed.gate(HIT).reasons == ("unreachable",))
         assert time.monotonic() - began < 0.5
-        getattr(here.front, harm).clear()
+        getattr(here.proxy, harm).clear()
         await feed.wait_open(HIT)
 
 
 async def test_silent_daemon_halts_within_2_seconds_and_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with desk() as here, feedd.connect(here.url, [HIT], streams=["trade"]) as feed:
+    async with chain() as here, feedd.connect(here.url, [HIT], streams=["trade"]) as feed:
         halts: list[tuple[GateView, float]] = []
         feed.on_halt(lambda gate: halts.append((gate, time.monotonic())))
         await feed.wait_open(HIT)
@@ -210,11 +211,12 @@ async def test_silent_daemon_halts_within_2_seconds_and_is_left(monkeypatch: pyt
         assert missed.seconds > 0
 
 
-async def test_strategy_that_does_not_keep_up_is_halted_until_it_does(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(feed_module, "EVENTS_WAITING_MAX", 5)
-    async with desk() as here, feedd.connect(here.url, [HIT], streams=["trade"]) as feed:
+async def test_strategy_that_does_not_keep_up_is_halted_until_it_does() -> None:
+    decoder = Decoder((HIT,), ("trade",), Decimal)
+    async with (
+        chain() as here,
+        Feed(Address.parse(here.url), (HIT,), decoder, allow_static=False, events_waiting_max=5) as feed,
+    ):
         halts: list[GateView] = []
         feed.on_halt(halts.append)
         await feed.wait_open(HIT)
@@ -231,7 +233,7 @@ async def test_strategy_that_does_not_keep_up_is_halted_until_it_does(
 
 
 async def test_unknown_symbol_is_closed_and_others_can_be_asked_for() -> None:
-    async with desk() as here, feedd.connect(here.url, ["DOGEUSDT"], streams=()) as feed:
+    async with chain() as here, feedd.connect(here.url, ["DOGEUSDT"], streams=()) as feed:
         await until(lambda: feed.gate("DOGEUSDT").reasons == ("unknown_symbol",))
         assert feed.gate(HIT).is_open
         with pytest.raises(ValueError, match=f"expected one of DOGEUSDT, found '{HIT}'"):
@@ -271,22 +273,22 @@ async def test_daemon_that_is_not_there_is_waited_for(caplog: pytest.LogCaptureF
 async def test_streams_that_are_refused_keep_the_gate_closed_and_are_named(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with desk() as here, feedd.connect(here.url, ["BTC USDT"], streams=["trade"]) as feed:
+    async with chain() as here, feedd.connect(here.url, ["BTC USDT"], streams=["trade"]) as feed:
         await until(lambda: "says 'Invalid request: invalid stream' to btc usdt@trade" in caplog.text)
         assert feed.gate("BTC USDT").reasons[-1] == "no_stream"
 
 
 async def test_credentials_and_headers_are_sent() -> None:
-    async with desk() as here:
+    async with chain() as here:
         url = here.url.replace("http://", "http://desk:p%40ss@")
         async with feedd.connect(url, [HIT], streams=(), headers={"X-Desk": "7"}) as feed:
             await feed.wait_open(HIT)
-            assert here.front.headers["Authorization"] == "Basic ZGVzazpwQHNz"
-            assert here.front.headers["X-Desk"] == "7"
+            assert here.proxy.headers["Authorization"] == "Basic ZGVzazpwQHNz"
+            assert here.proxy.headers["X-Desk"] == "7"
 
 
 async def test_closing_ends_the_iteration_and_whoever_waits() -> None:
-    async with desk() as here:
+    async with chain() as here:
         async with feedd.connect(here.url, [HIT, "DOGEUSDT"], streams=["trade"]) as feed:
             halts: list[GateView] = []
             feed.on_halt(halts.append)
@@ -307,11 +309,11 @@ async def _count(feed: Feed[Decimal]) -> int:
 
 
 async def test_bug_in_the_client_halts_and_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with desk() as here, feedd.connect(here.url, [HIT], streams=["trade"]) as feed:
+    async with chain() as here, feedd.connect(here.url, [HIT], streams=["trade"]) as feed:
         halts: list[GateView] = []
         feed.on_halt(halts.append)
         await feed.wait_open(HIT)
-        monkeypatch.setattr(feed._losses, "before", lambda *_: 1 / 0)
+        monkeypatch.setattr(feed._gap_tracker, "gap_before", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             async for _ in feed:
                 pass
@@ -331,9 +333,3 @@ async def test_bug_in_the_client_halts_and_is_raised(monkeypatch: pytest.MonkeyP
 def test_what_can_not_be_is_refused_at_once(symbols: list[str], streams: list[str], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         feedd.connect("http://127.0.0.1:9745", symbols, streams=streams)
-
-
-def test_package_offers_the_client_and_nothing_that_is_not_there() -> None:
-    assert feedd.connect is feed_module.connect
-    with pytest.raises(AttributeError, match="has no attribute 'disconnect'"):
-        getattr(feedd, "disconnect")  # noqa: B009  # mypy knows that it isn't there

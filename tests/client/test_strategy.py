@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import indent
 
 from feedd.exchange import Exchange, ExchangeSettings
-from tests.client.front import Front
+from tests.client.proxy import Proxy
 from tests.running import SYMBOLS, running, settings_for
 
 PROJECT = Path(__file__).parents[2]
@@ -27,13 +27,13 @@ async def test_strategy_buys_while_open_and_cancels_on_a_halt() -> None:
     async with (
         Exchange(ExchangeSettings(symbols=SYMBOLS, rate=50.0)) as exchange,
         running(settings_for(exchange)) as daemon,
-        Front(daemon.url, exchange.ws_url) as front,
+        Proxy(daemon.url, exchange.ws_url) as proxy,
     ):
         await daemon.until_open()
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             str(STRATEGY),
-            front.url,
+            proxy.url,
             HIT,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -42,9 +42,9 @@ async def test_strategy_buys_while_open_and_cancels_on_a_halt() -> None:
             assert await line_with(process, f"buy {HIT} at ")
             daemon.daemon.state.set_kill_switch(True, time.monotonic())
             exchange.set_fault("gap", symbol=HIT, stream="trade", count=3)
-            told = {await line_with(process, "halted (", "missed 3 of trade") for _ in range(2)}
-            assert f"{HIT} halted (kill_switch): every order is cancelled" in told
-            assert "missed 3 of trade: begin anew" in told
+            lines = {await line_with(process, "halted (", "missed 3 of trade") for _ in range(2)}
+            assert f"{HIT} halted (kill_switch): every order is cancelled" in lines
+            assert "missed 3 of trade: begin anew" in lines
         finally:
             process.kill()
             await process.communicate()

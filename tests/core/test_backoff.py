@@ -52,6 +52,21 @@ def test_server_that_accepts_and_closes_is_dialled_ever_more_slowly() -> None:
     assert delays == [0.5, 1.0, 2.0, 4.0, 4.0]
 
 
+def test_how_long_a_connection_must_have_been_healthy_is_the_owners_choice() -> None:
+    patient, hasty = Backoff(first=1.0, healthy_after=60.0), Backoff(first=1.0, healthy_after=0.0)
+    for backoff in (patient, hasty):
+        backoff.delay(chance=0.0)
+        backoff.connection_ended(good_for=59.9)
+    assert (patient.delay(chance=0.0), hasty.delay(chance=0.0)) == (1.0, 0.5)
+    patient.connection_ended(good_for=60.0)
+    hasty.connection_ended(good_for=0.0)
+    assert (patient.delay(chance=0.0), hasty.delay(chance=0.0)) == (0.5, 0.5)
+
+
+def test_least_delay_after_a_refusal_by_rule_is_the_owners_choice() -> None:
+    assert Backoff(refused_by_rule=300.0).delay(chance=0.0, failure=BY_RULE[0]) == 300.0
+
+
 @pytest.mark.parametrize("failure", BY_RULE)
 def test_refusal_by_rule_waits_a_minute_at_least(failure: ConnectFailure) -> None:
     assert Backoff().delay(chance=0.0, failure=failure) == REFUSED_BY_RULE_SECONDS

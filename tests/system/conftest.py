@@ -52,7 +52,7 @@ def next_checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "requirements.lock", "README.md"):
         shutil.copy(CHECKOUT / name, folder)
-    module = folder / "feedd" / "__init__.py"
+    module = folder / "feedd" / "_version.py"
     module.write_text(module.read_text().replace(f'"{__version__}"', f'"{NEXT_VERSION}"'))
     return folder
 

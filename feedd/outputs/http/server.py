@@ -16,7 +16,7 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from feedd import __version__
+from feedd._version import __version__
 from feedd.core.daemon_state import DaemonState
 from feedd.errors import SettingsError
 from feedd.logs import fields

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client import exposition as classic
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from feedd import __version__
+from feedd._version import __version__
 from feedd.core.daemon_state import DaemonState
 from feedd.core.gate import GATED, Gate
 from feedd.core.histogram import Histogram

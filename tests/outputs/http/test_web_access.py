@@ -16,7 +16,7 @@ import pytest
 
 import feedd
 from feedd.cli.daemon_address import by_settings, by_url
-from feedd.cli.flag_commands import VERBS, carry_out
+from feedd.cli.flag_commands import FLAG_COMMANDS, set_and_confirm
 from feedd.cli.status import show_status
 from feedd.config.resolve import resolve
 from feedd.errors import SettingsError
@@ -237,8 +237,8 @@ async def test_verbs_find_the_daemon_behind_its_web_config(
         assert await show_status(address, as_json=False, watch=False) == 0
         assert SYMBOLS[0] in capsys.readouterr().out
         said: list[str] = []
-        for verb in VERBS[:2]:
-            await carry_out(verb, env_file.path, address, 5.0, said.append)
+        for command in FLAG_COMMANDS[:2]:
+            await set_and_confirm(command, env_file.path, address, 5.0, said.append)
         assert said[1].startswith(f"confirmed by the daemon at {daemon.url} after ")
         by_name = by_url(daemon.url, files.folder / "authority.pem", credentials)
         assert await show_status(by_name, as_json=True, watch=False) == 0

@@ -1,5 +1,8 @@
 """Bytes of one connection → a message that can be trusted, or a DecodeError that says what is wrong.
 
+This decoder checks everything, because the venue is not trusted; a client's (feedd.client.decode) trusts the
+daemon that has checked.
+
 A frame of the known shape is decoded and checked against its schema (payloads.py) in one pass. Anything else
 takes the second, slower look, which tells harmless oddities (new fields, another order of keys, control
 replies, a shutdown notice) from messages that must not be trusted. Nothing but DecodeError is ever raised.

@@ -1,4 +1,4 @@
-"""A strategy in a process of its own: asks its gate all the time, and prints each change of the answer.
+"""A process that asks its gate all the time, and prints each change of the answer.
 
 A line is the answer, the monotonic time (which all processes of a machine share) and the reasons.
 """

@@ -12,7 +12,7 @@ from aiohttp import web
 Upstream = aiohttp.ClientWebSocketResponse[bool]
 
 
-class Front:
+class Proxy:
     """Passes WebSockets on: `/gate/events` to the daemon, `/stream` to where the market data comes from."""
 
     def __init__(self, gates: str, stream: str) -> None:
@@ -61,16 +61,16 @@ class Front:
             socket = web.WebSocketResponse(timeout=0.1)
             await socket.prepare(request)
             self._sockets[request.path].add(socket)
-            asking = asyncio.create_task(_pass_on_questions(socket, upstream))
+            forwarding = asyncio.create_task(_forward_requests(socket, upstream))
             async for message in upstream:
                 await socket.send_frame(message.data, aiohttp.WSMsgType.TEXT)
-            asking.cancel()
+            forwarding.cancel()
             await socket.close()
         self._sockets[request.path].discard(socket)
         return socket
 
 
-async def _pass_on_questions(socket: web.WebSocketResponse, upstream: Upstream) -> None:
+async def _forward_requests(socket: web.WebSocketResponse, upstream: Upstream) -> None:
     async for message in socket:
         await upstream.send_str(message.data)
     await upstream.close()
