@@ -11,15 +11,15 @@ from typing import Any, Final
 
 import aiohttp
 
-from feedd.drill.board import open_board
 from feedd.drill.case import Case
 from feedd.drill.durations import Limits
+from feedd.drill.fault_board_client import open_board
 from feedd.drill.harmless import HARMLESS, HEALED
 from feedd.drill.harms import HARMS
+from feedd.drill.judgement import Outcome
 from feedd.drill.observer import WINDOW_MESSAGES, Observer
 from feedd.drill.runner import Runner, Target
 from feedd.drill.table import Table, summary
-from feedd.drill.verdict import Outcome
 from feedd.errors import FeeddError, NotDrillableError
 
 CASES: Final = (*HARMS, *HARMLESS)

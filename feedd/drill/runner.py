@@ -13,14 +13,14 @@ from typing import Final
 
 import aiohttp
 
-from feedd.drill.board import BoardError, FaultBoard, Posted
 from feedd.drill.case import EACH, Case, EnvFile, Fault, Hits, Scope, Step
 from feedd.drill.durations import Limits
+from feedd.drill.fault_board_client import BoardError, FaultBoard, Posted
 from feedd.drill.gate_change import Change
 from feedd.drill.http_load import AnswerError, annoy
+from feedd.drill.judgement import Outcome, Seen, judge, resume_deadline
 from feedd.drill.metrics_snapshot import Numbers
 from feedd.drill.observer import Observer
-from feedd.drill.verdict import Outcome, Seen, judge, resume_deadline
 from feedd.model import Reason
 
 READY_SECONDS: Final = 150.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from feedd.drill.case import Case
-from feedd.drill.verdict import Outcome
+from feedd.drill.judgement import Outcome
 
 _SEEN_WIDTH = 22
 

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from feedd.exchange import faults
 from feedd.exchange.api import Api
+from feedd.exchange.client_connection import Connection
 from feedd.exchange.clocks import Clocks
-from feedd.exchange.connection import Connection
 from feedd.exchange.fault_pipeline import Distortion
 from feedd.exchange.fault_registry import AnyFault, Board, FaultError
 from feedd.exchange.http import HttpSide

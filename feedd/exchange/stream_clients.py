@@ -14,8 +14,8 @@ import orjson
 from aiohttp import WSMsgType, web
 
 from feedd.exchange import faults
+from feedd.exchange.client_connection import Connection, reset
 from feedd.exchange.clocks import Clocks
-from feedd.exchange.connection import Connection, reset
 from feedd.exchange.fault_registry import AnyFault, Board
 from feedd.exchange.http import error_page
 from feedd.exchange.messages import Message, Opcode, TimeUnit, envelope, message_frame, parse_unit

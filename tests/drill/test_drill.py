@@ -22,8 +22,8 @@ from feedd.core.symbol_state import Session
 from feedd.drill import NotDrillableError, NotReadyError, drill, named
 from feedd.drill.harmless import HARMLESS
 from feedd.drill.harms import HARMS
+from feedd.drill.judgement import Outcome
 from feedd.drill.run import prepared
-from feedd.drill.verdict import Outcome
 from feedd.errors import UnavailableError
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Reason

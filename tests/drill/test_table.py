@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from feedd.drill.case import Case, fault
+from feedd.drill.judgement import Outcome
 from feedd.drill.table import Table, listing, summary
-from feedd.drill.verdict import Outcome
 from feedd.model import Reason
 
 HARM = Case(name="mute", does=(fault("mute"),), expected=Reason.STALE)

@@ -7,9 +7,9 @@ import time
 import aiohttp
 import pytest
 
-from feedd.drill.board import FORGOTTEN_SECONDS, BoardError, open_board
 from feedd.drill.case import fault
 from feedd.drill.durations import Span
+from feedd.drill.fault_board_client import FORGOTTEN_SECONDS, BoardError, open_board
 from feedd.errors import UnavailableError
 from feedd.exchange import Exchange
 from tests.drill.test_durations import LIMITS

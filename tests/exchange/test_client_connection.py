@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from feedd.exchange import ExchangeSettings
-from feedd.exchange.connection import Connection, reset
+from feedd.exchange.client_connection import Connection, reset
 from feedd.exchange.messages import Opcode, TimeUnit
 from feedd.exchange.rules import ConnectionRules
 from feedd.venues.binance.common.stream_protocol import Subscriber

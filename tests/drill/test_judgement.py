@@ -9,7 +9,7 @@ import pytest
 from feedd.drill.case import Case, fault
 from feedd.drill.durations import Limits, Span
 from feedd.drill.gate_change import Change
-from feedd.drill.verdict import Seen, judge
+from feedd.drill.judgement import Seen, judge
 from feedd.model import Reason
 
 LIMITS = Limits(stale=2.0, latency=0.5, resume=1.0, status=1.0, window=3.0)
