@@ -12,9 +12,9 @@ from collections.abc import Callable
 from feedd.exchange.fault_registry import AnyFault, FaultError
 from feedd.exchange.server import Exchange
 from feedd.exchange.settings import ExchangeSettings
-from feedd.exchange.stats import Seen
+from feedd.exchange.stats import Stats
 
-__all__ = ["AnyFault", "Exchange", "ExchangeSettings", "FaultError", "Seen", "serve"]
+__all__ = ["AnyFault", "Exchange", "ExchangeSettings", "FaultError", "Stats", "serve"]
 
 
 async def serve(

@@ -10,7 +10,7 @@ LEVELS = 20
 _LEASH = 0.05
 
 
-class Top(NamedTuple):
+class TopOfBook(NamedTuple):
     """The best prices and what stands there."""
 
     bid: int
@@ -19,7 +19,7 @@ class Top(NamedTuple):
     ask_quantity: int
 
 
-class Changes:
+class BookChanges:
     """The levels that changed since they were last taken; quantity 0 means that the level is gone."""
 
     def __init__(self, first: int) -> None:
@@ -41,7 +41,7 @@ class Book:
         self.update_id = update_id
         self.bids = {best_bid - level: self._fresh() for level in range(LEVELS)}
         self.asks = {best_bid + 1 + level: self._fresh() for level in range(LEVELS)}
-        self._followers: list[Changes] = []
+        self._collecting: list[BookChanges] = []
 
     @property
     def best_ask(self) -> int:
@@ -49,28 +49,28 @@ class Book:
         return self.best_bid + 1
 
     @property
-    def top(self) -> Top:
+    def top(self) -> TopOfBook:
         """The best level of either side."""
-        return Top(self.best_bid, self.bids[self.best_bid], self.best_ask, self.asks[self.best_ask])
+        return TopOfBook(self.best_bid, self.bids[self.best_bid], self.best_ask, self.asks[self.best_ask])
 
     def best(self, levels: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """List the best bids and the best asks, each from the top."""
         return sorted(self.bids.items(), reverse=True)[:levels], sorted(self.asks.items())[:levels]
 
-    def follow(self) -> Changes:
+    def collect_changes(self) -> BookChanges:
         """Start collecting changes; `take` hands them over."""
-        changes = Changes(self.update_id + 1)
-        self._followers.append(changes)
+        changes = BookChanges(self.update_id + 1)
+        self._collecting.append(changes)
         return changes
 
-    def take(self, changes: Changes) -> Changes:
+    def restart_collecting(self, changes: BookChanges) -> BookChanges:
         """End a collection and start the next one where it ended."""
-        self.unfollow(changes)
-        return self.follow()
+        self.stop_collecting(changes)
+        return self.collect_changes()
 
-    def unfollow(self, changes: Changes) -> None:
+    def stop_collecting(self, changes: BookChanges) -> None:
         """Stop collecting."""
-        self._followers = [each for each in self._followers if each is not changes]
+        self._collecting = [each for each in self._collecting if each is not changes]
 
     def restart_ids(self) -> None:
         """Number the next change 1."""
@@ -79,7 +79,7 @@ class Book:
     def skip_ids(self, count: int) -> None:
         """Let changes go by that nobody hears of."""
         self.update_id += count
-        for changes in self._followers:
+        for changes in self._collecting:
             changes.first = self.update_id + 1
             changes.bids.clear()
             changes.asks.clear()
@@ -122,7 +122,7 @@ class Book:
             side[price] = quantity
         else:
             del side[price]
-        for changes in self._followers:
+        for changes in self._collecting:
             (changes.bids if is_bid else changes.asks)[price] = quantity
 
     def _fresh(self) -> int:

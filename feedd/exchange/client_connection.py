@@ -15,7 +15,7 @@ from feedd.venues.binance.common.stream_protocol import Subscriber
 _CLOSE_GRACE = 1.0
 
 
-class Connection:
+class ClientConnection:
     """An open stream connection. Frames go straight to the transport: no task and no wait per message."""
 
     def __init__(

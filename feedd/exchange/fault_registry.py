@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from feedd.errors import FeeddError
-from feedd.exchange.faults import KINDS, GarbageMode, Kind, Refuse, Striking
+from feedd.exchange.faults import FAULT_KINDS, FaultKind, GarbageMode, MessageFault, Refuse
 
 
 class FaultError(FeeddError):
     """A fault can't be set as it was asked for: the text says what was expected."""
 
 
-K = TypeVar("K", bound=Kind)
+K = TypeVar("K", bound=FaultKind)
 
 
 @dataclass(eq=False)
@@ -38,9 +38,9 @@ class Fault(Generic[K]):
         """Say whether a message is one of those that the fault is about."""
         return self.symbol in (None, symbol) and self.stream in (None, stream)
 
-    def strikes(self) -> bool:
+    def hits_next(self) -> bool:
         """Count one message that the fault is about: is it hit?"""
-        if isinstance(self.kind, Striking):
+        if isinstance(self.kind, MessageFault):
             self._passed += 1
             if self.is_spent or self._passed % self.kind.every:
                 return False
@@ -50,16 +50,20 @@ class Fault(Generic[K]):
     @property
     def is_spent(self) -> bool:
         """Whether it has hit as many messages as it was to hit."""
-        return isinstance(self.kind, Striking) and self.kind.count is not None and self.hit >= self.kind.count
+        return (
+            isinstance(self.kind, MessageFault)
+            and self.kind.count is not None
+            and self.hit >= self.kind.count
+        )
 
 
 AnyFault = Fault[Any]
 
 
-class Covering:
+class StreamFaults:
     """The faults that are about one stream's messages: of each kind the one that was set last."""
 
-    def __init__(self, faults: Mapping[type[Kind], AnyFault]) -> None:
+    def __init__(self, faults: Mapping[type[FaultKind], AnyFault]) -> None:
         self._faults = faults
 
     def __bool__(self) -> bool:
@@ -69,16 +73,16 @@ class Covering:
         """Find the fault of a kind."""
         return self._faults.get(kind)
 
-    def strikes(self, kind: type[Kind]) -> bool:
+    def hits_next(self, kind: type[FaultKind]) -> bool:
         """Count a message: is there a fault of this kind that hits it?"""
         fault = self._faults.get(kind)
-        return fault is not None and fault.strikes()
+        return fault is not None and fault.hits_next()
 
 
-NOTHING = Covering({})
+NO_FAULTS = StreamFaults({})
 
 
-class Board:
+class FaultRegistry:
     """The faults that are on. Of two alike the one that was set last counts."""
 
     def __init__(self, symbols: tuple[str, ...]) -> None:
@@ -101,10 +105,10 @@ class Board:
         Raises:
             FaultError: there is no such fault, symbol or argument, or a value is wrong.
         """
-        if name not in KINDS:
-            raise FaultError(f"fault: expected one of {', '.join(KINDS)}; found {name!r}")
+        if name not in FAULT_KINDS:
+            raise FaultError(f"fault: expected one of {', '.join(FAULT_KINDS)}; found {name!r}")
         symbol, stream = self._split(symbol, stream)
-        kind = _make_kind(KINDS[name], arguments)
+        kind = _make_kind(FAULT_KINDS[name], arguments)
         _check_duration(kind, symbol, seconds)
         if stream is not None and not kind.has_stream:
             raise FaultError(f"stream: {name} is about whole connections or symbols; found {stream!r}")
@@ -135,12 +139,12 @@ class Board:
         """When the next fault's time is over."""
         return min((fault.until for fault in self._active.values()), default=math.inf)
 
-    def covering(self, symbol: str, stream: str) -> Covering:
+    def for_stream(self, symbol: str, stream: str) -> StreamFaults:
         """Find the faults that are about one stream's messages."""
         if not self._active:
-            return NOTHING
+            return NO_FAULTS
         faults = self._active.values()
-        return Covering({type(fault.kind): fault for fault in faults if fault.covers(symbol, stream)})
+        return StreamFaults({type(fault.kind): fault for fault in faults if fault.covers(symbol, stream)})
 
     def find(self, kind: type[K], symbols: Collection[str] = ()) -> Fault[K] | None:
         """Find the fault of a kind that is on for all, or for one of these symbols."""
@@ -161,7 +165,7 @@ class Board:
         return symbol.upper(), stream
 
 
-def _check_duration(kind: Kind, symbol: str | None, seconds: float | None) -> None:
+def _check_duration(kind: FaultKind, symbol: str | None, seconds: float | None) -> None:
     if seconds is not None and not kind.is_lasting:
         raise FaultError(f"seconds: {kind.name} happens once, at once; leave it out")
     # The board of a closed listening socket can't be asked to open it again.
@@ -172,7 +176,7 @@ def _check_duration(kind: Kind, symbol: str | None, seconds: float | None) -> No
         raise FaultError(f"seconds: expected more than 0; found {seconds}")
 
 
-def _make_kind(kind: type[Kind], arguments: Mapping[str, object]) -> Kind:
+def _make_kind(kind: type[FaultKind], arguments: Mapping[str, object]) -> FaultKind:
     known = {field.name: field for field in dataclasses.fields(kind)}
     for name in arguments:
         if name not in known:
@@ -216,7 +220,7 @@ def _expectation(type_: Any, limits: Mapping[str, Any]) -> str:
     return text
 
 
-def expectation(kind: type[Kind], argument: str) -> str:
+def expectation(kind: type[FaultKind], argument: str) -> str:
     """Tell what an argument of a fault may be."""
     field = next(field for field in dataclasses.fields(kind) if field.name == argument)
     hint = get_type_hints(kind)[argument]

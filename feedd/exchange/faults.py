@@ -27,7 +27,7 @@ def _required(**limits: object) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class FaultKind:
     """A kind of fault: its first docstring line is what an operator reads."""
 
     name: ClassVar[str]
@@ -41,7 +41,7 @@ class Kind:
 # --- what happens to connections
 
 
-class Reset(Kind):
+class Reset(FaultKind):
     """Cuts the open connections with a TCP reset, without a close frame."""
 
     name = "reset"
@@ -49,7 +49,7 @@ class Reset(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Close(Kind):
+class CloseFault(FaultKind):
     """Closes the open connections with a close frame."""
 
     name = "close"
@@ -58,20 +58,20 @@ class Close(Kind):
     reason: str = ""
 
 
-class Vanish(Kind):
+class Vanish(FaultKind):
     """Falls silent for good: open connections stay half-open, and new handshakes are never answered."""
 
     name = "vanish"
 
 
-class Refuse(Kind):
+class Refuse(FaultKind):
     """Refuses new connections: for all by closing the listening socket, for a symbol by a TCP reset."""
 
     name = "refuse"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Http(Kind):
+class Http(FaultKind):
     """Answers handshakes with an HTTP status and an HTML page; with `rest` the REST side as well."""
 
     name = "http"
@@ -81,7 +81,7 @@ class Http(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RestHttp(Kind):
+class RestHttp(FaultKind):
     """Answers the REST side, and only it, with an HTTP status and an HTML page."""
 
     name = "rest_http"
@@ -89,14 +89,14 @@ class RestHttp(Kind):
     retry_after: int | None = _argument(None, minimum=0)
 
 
-class Hang(Kind):
+class Hang(FaultKind):
     """Accepts TCP connections but never answers a handshake."""
 
     name = "hang"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EarlyClose(Kind):
+class EarlyClose(FaultKind):
     """Closes each new connection after a while."""
 
     name = "early_close"
@@ -105,7 +105,7 @@ class EarlyClose(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flap(Kind):
+class Flap(FaultKind):
     """Accepts each connection and closes it at once; the open ones are closed too."""
 
     name = "flap"
@@ -113,7 +113,7 @@ class Flap(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerShutdown(Kind):
+class ServerShutdownFault(FaultKind):
     """Sends the serverShutdown notice, and closes `cut_after` seconds later if that is given."""
 
     name = "server_shutdown"
@@ -124,7 +124,7 @@ class ServerShutdown(Kind):
 # --- what happens to messages
 
 
-class Mute(Kind):
+class Mute(FaultKind):
     """Sends no data, or none of one stream; the connection lives and pings are sent and answered."""
 
     name = "mute"
@@ -132,7 +132,7 @@ class Mute(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status(Kind):
+class Status(FaultKind):
     """Changes the symbol's status; BREAK has no data, CANCEL_ONLY no klines, HALT all of it."""
 
     name = "status"
@@ -144,7 +144,7 @@ class Status(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gap(Kind):
+class Gap(FaultKind):
     """Leaves out the next `count` messages of each stream that numbers them, or of the one named."""
 
     name = "gap"
@@ -153,7 +153,7 @@ class Gap(Kind):
     count: int = _argument(1, minimum=1)
 
 
-class IdReset(Kind):
+class IdReset(FaultKind):
     """Lets trade, aggregate and update ids start from 1 again, as after a wipe."""
 
     name = "id_reset"
@@ -161,7 +161,7 @@ class IdReset(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Delay(Kind):
+class Delay(FaultKind):
     """Holds data back for so long; event times stay true."""
 
     name = "delay"
@@ -169,7 +169,7 @@ class Delay(Kind):
     ms: float = _argument(1500, minimum=0)
 
 
-class LatencySpike(Kind):
+class LatencySpike(FaultKind):
     """Holds all data back until the fault ends, then sends it at one go."""
 
     name = "latency_spike"
@@ -178,7 +178,7 @@ class LatencySpike(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Striking(Kind):
+class MessageFault(FaultKind):
     """What hits single messages: every n-th, and at most `count` of them before the fault is over."""
 
     has_stream = True
@@ -186,19 +186,19 @@ class Striking(Kind):
     count: int | None = _argument(None, minimum=1)
 
 
-class Duplicate(Striking):
+class Duplicate(MessageFault):
     """Sends messages twice, byte by byte."""
 
     name = "duplicate"
 
 
-class Reorder(Striking):
+class Reorder(MessageFault):
     """Swaps neighbouring messages of a stream."""
 
     name = "reorder"
 
 
-class UnknownEvent(Striking):
+class UnknownEvent(MessageFault):
     """Adds well-formed messages of an event and a stream that nobody knows; the good ones go on."""
 
     name = "unknown_event"
@@ -215,7 +215,7 @@ class GarbageMode(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Garbage(Striking):
+class Garbage(MessageFault):
     """Sends frames that no client can read in the place of good ones, or with `add` besides them."""
 
     name = "garbage"
@@ -224,7 +224,7 @@ class Garbage(Striking):
     size: int = _argument(5 * 1024 * 1024, minimum=1)
     """Bytes that `too_big` pads a frame with; more than the 4 MiB that most clients take."""
 
-    def spoil(self, text: bytes) -> tuple[Opcode, bytes]:
+    def corrupt(self, text: bytes) -> tuple[Opcode, bytes]:
         """Make garbage of a text frame's content."""
         match self.mode:
             case GarbageMode.BAD_JSON:
@@ -239,7 +239,7 @@ class Garbage(Striking):
                 return Opcode.TEXT, text[: len(text) // 2]
 
 
-class Rewriting(Striking, ABC):
+class PayloadFault(MessageFault, ABC):
     """What changes a payload's content."""
 
     @abstractmethod
@@ -252,7 +252,7 @@ class Rewriting(Striking, ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DropField(Rewriting):
+class DropField(PayloadFault):
     """Leaves a field out of payloads that have it; `k.c` names one inside another."""
 
     name = "drop_field"
@@ -270,7 +270,7 @@ class DropField(Rewriting):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WrongType(Rewriting):
+class WrongType(PayloadFault):
     """Puts a value of another type in a field of the payloads that have it."""
 
     name = "wrong_type"
@@ -289,7 +289,7 @@ class WrongType(Rewriting):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnknownField(Rewriting):
+class UnknownField(PayloadFault):
     """Adds a field that nobody knows to payloads."""
 
     name = "unknown_field"
@@ -305,7 +305,7 @@ class UnknownField(Rewriting):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WrongSymbol(Rewriting):
+class WrongSymbol(PayloadFault):
     """Names another symbol in payloads that name one; the stream's name stays."""
 
     name = "wrong_symbol"
@@ -323,7 +323,7 @@ class WrongSymbol(Rewriting):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClockSkew(Kind):
+class ClockSkew(FaultKind):
     """Moves the exchange's clock: event times, and for all symbols the server time that REST tells."""
 
     name = "clock_skew"
@@ -344,12 +344,12 @@ def _holder(document: Document, field: str) -> Document | None:
     return holder if isinstance(holder, dict) and last in holder else None
 
 
-KINDS: Mapping[str, type[Kind]] = {
+FAULT_KINDS: Mapping[str, type[FaultKind]] = {
     kind.name: kind
     for kind in (
         Mute,
         Reset,
-        Close,
+        CloseFault,
         Vanish,
         Refuse,
         Http,
@@ -357,7 +357,7 @@ KINDS: Mapping[str, type[Kind]] = {
         Hang,
         EarlyClose,
         Flap,
-        ServerShutdown,
+        ServerShutdownFault,
         Status,
         Delay,
         LatencySpike,

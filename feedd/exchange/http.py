@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 
 from feedd.exchange import faults, pages
-from feedd.exchange.api import Api, Request, error_body
+from feedd.exchange.api import Api, ApiRequest, error_body
 from feedd.exchange.clocks import Clocks
 from feedd.exchange.fault_registry import FaultError
 from feedd.exchange.messages import parse_unit
@@ -65,7 +65,7 @@ class HttpSide:
             body = error_body(-1003, "Too much request weight used; the limit is per minute.")
             return _json(body, 429, headers)
         unit = parse_unit(request.headers.get("X-MBX-TIME-UNIT", ""))
-        reply = self._api.answer(name, Request(dict(request.query), unit, now))
+        reply = self._api.answer(name, ApiRequest(dict(request.query), unit, now))
         return _json(reply.body, reply.status, headers)
 
     def _failure(self, request: web.Request) -> web.Response | None:
@@ -120,7 +120,9 @@ def _parse_fault(body: bytes) -> dict[str, Any]:
     if not isinstance(asked, dict):
         raise FaultError(f"body: expected a JSON object; found {body[:80].decode(errors='replace')}")
     if not isinstance(asked.get("fault"), str):
-        raise FaultError(f"fault: expected one of {', '.join(faults.KINDS)}; found {asked.get('fault')!r}")
+        raise FaultError(
+            f"fault: expected one of {', '.join(faults.FAULT_KINDS)}; found {asked.get('fault')!r}"
+        )
     for name, (types, words) in _WIRE_TYPES.items():
         value = asked.get(name)
         if value is not None and (not isinstance(value, types) or isinstance(value, bool)):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 _BACKLOG = 1024
 
 
-class Door:
+class ExchangeListener:
     """Accepts connections while it is open; while it is shut the kernel refuses them."""
 
     def __init__(self, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
@@ -21,7 +21,7 @@ class Door:
         self._port = 0
 
     @property
-    def is_open(self) -> bool:
+    def is_accepting(self) -> bool:
         """Whether connections are accepted."""
         return self._server is not None
 
@@ -46,19 +46,19 @@ class Door:
             self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._holder.bind(address)
             self._host, self._port = self._holder.getsockname()[:2]
-            await self.open_again()
+            await self.reopen()
         except OSError as error:
             self.close()
             raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
 
-    async def open_again(self) -> None:
+    async def reopen(self) -> None:
         """Listen on the address that was taken."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             self._protocol, self._host, self._port, reuse_address=True, backlog=_BACKLOG
         )
 
-    def shut(self) -> None:
+    def stop_accepting(self) -> None:
         """Refuse new connections; those that are open stay."""
         if self._server is not None:
             self._server.close()
@@ -66,7 +66,7 @@ class Door:
 
     def close(self) -> None:
         """Give the address up."""
-        self.shut()
+        self.stop_accepting()
         if self._holder is not None:
             self._holder.close()
             self._holder = None

@@ -21,9 +21,9 @@ import orjson
 from feedd.exchange import payloads
 from feedd.exchange.book import Book
 from feedd.exchange.candles import SECOND
-from feedd.exchange.messages import Document, Message, TimeUnit, Watched
-from feedd.exchange.tape import Trade, aggregate
-from feedd.exchange.timed_streams import Body, Feed, Venue, make_feed
+from feedd.exchange.messages import Document, MarketMessage, TimeUnit, Watched
+from feedd.exchange.tape import TapeTrade, aggregate
+from feedd.exchange.timed_streams import MarketState, PayloadBuilder, TimedStream, make_timed_stream
 
 SLOT = 10_000
 """How far the market's steps are apart: no message is told later than this after it happened."""
@@ -50,12 +50,12 @@ class SymbolMarket:
         self._rate = rate
         price = self._random.randint(100_000, 5_000_000)
         book = Book(self._random, price, update_id=self._random.randint(10**9, 10**10))
-        self.venue = Venue(symbol, book, deque(maxlen=history), deque(maxlen=history), start)
+        self.state = MarketState(symbol, book, deque(maxlen=history), deque(maxlen=history), start)
         self._trade_id = self._random.randint(10**8, 10**9)
         self._aggregate_id = self._random.randint(10**7, 10**8)
         self._top = book.top
         self._watched = NOBODY
-        self._feeds: dict[str, Feed] = {}
+        self._timed: dict[str, TimedStream] = {}
         self._tick_length = SECOND
         self._next_tick = _NEVER
         self._next_order = start
@@ -64,50 +64,50 @@ class SymbolMarket:
     def watch(self, watched: Watched) -> None:
         """Say which streams are listened to from now on; names that mean nothing are never told."""
         self._watched = watched
-        for kind in [kind for kind in self._feeds if kind not in watched]:
-            self._feeds.pop(kind).end()
+        for kind in [kind for kind in self._timed if kind not in watched]:
+            self._timed.pop(kind).close()
         for kind in watched:
-            if kind not in self._feeds and (feed := make_feed(self.venue, kind)):
-                self._feeds[kind] = feed
-        lengths = [feed.length for feed in self._feeds.values()]
+            if kind not in self._timed and (stream := make_timed_stream(self.state, kind)):
+                self._timed[kind] = stream
+        lengths = [stream.period for stream in self._timed.values()]
         self._tick_length = min(lengths, default=SECOND)
-        following = (self.venue.now // self._tick_length + 1) * self._tick_length
+        following = (self.state.now // self._tick_length + 1) * self._tick_length
         self._next_tick = following if lengths else _NEVER
 
-    def advance(self, now: int) -> list[Message]:
+    def advance(self, now: int) -> list[MarketMessage]:
         """Let the market run up to `now` and return what its watched streams said, in order."""
-        messages: list[Message] = []
+        messages: list[MarketMessage] = []
         while (due := min(self._next_tick, self._next_order)) <= now:
-            self.venue.now = due
+            self.state.now = due
             # A candle that ends at this very moment does not hold a trade of this very moment.
             if due == self._next_tick:
                 self._tick(due, messages)
             else:
-                self._order(due, messages)
-        self.venue.now = max(self.venue.now, now)
+                self._execute_order(due, messages)
+        self.state.now = max(self.state.now, now)
         return messages
 
-    def leap(self, now: int) -> None:
+    def skip_to(self, now: int) -> None:
         """Skip the time up to `now`: the ids move on, what happened is forgotten."""
-        trades = int(max(now - self.venue.now, 0) * self._rate / SECOND)
+        trades = int(max(now - self.state.now, 0) * self._rate / SECOND)
         self._trade_id += trades
         self._aggregate_id += int(trades / _MEAN_FILLS)
-        self.venue.book.skip_ids(2 * trades)
-        self.venue.now = self._next_order = now
+        self.state.book.skip_ids(2 * trades)
+        self.state.now = self._next_order = now
         self._schedule_order()
-        self._forget()
+        self._reset()
         self.watch(self._watched)
 
     def restart_ids(self) -> None:
         """Number the next trade, aggregate and book update 1, as a wiped venue does."""
         self._trade_id = self._aggregate_id = 0
-        self.venue.book.restart_ids()
-        self._forget()
+        self.state.book.restart_ids()
+        self._reset()
 
-    def _forget(self) -> None:
-        self.venue.forget()
-        for feed in self._feeds.values():
-            feed.forget()
+    def _reset(self) -> None:
+        self.state.reset()
+        for stream in self._timed.values():
+            stream.reset()
 
     def _schedule_order(self) -> None:
         if not self._rate:
@@ -117,45 +117,45 @@ class SymbolMarket:
         # Never further apart than 1.5 times the mean: a drill at a low rate must not look like silence.
         self._next_order += max(1, int(mean * self._random.uniform(0.5, 1.5)))
 
-    def _order(self, due: int, messages: list[Message]) -> None:
-        venue = self.venue
+    def _execute_order(self, due: int, messages: list[MarketMessage]) -> None:
+        state = self.state
         is_buyer_maker = self._random.random() < 0.5
-        price = venue.book.best_bid if is_buyer_maker else venue.book.best_ask
+        price = state.book.best_bid if is_buyer_maker else state.book.best_ask
         fills = [self._fill(price, due, is_buyer_maker) for _ in range(self._random.choice(_FILLS))]
         self._aggregate_id += 1
         order = aggregate(self._aggregate_id, fills)
-        venue.aggregates.append(order)
-        venue.book.trade(order.quantity, is_buyer_maker)
+        state.aggregates.append(order)
+        state.book.trade(order.quantity, is_buyer_maker)
         self._schedule_order()
         if not self._watched:
             return
         for trade in fills:
-            self._tell("trade", partial(payloads.trade, venue.symbol, trade), messages)
-        self._tell("aggTrade", partial(payloads.aggregate_trade, venue.symbol, order), messages)
-        if (top := venue.book.top) != self._top:
+            self._emit("trade", partial(payloads.trade, state.symbol, trade), messages)
+        self._emit("aggTrade", partial(payloads.aggregate_trade, state.symbol, order), messages)
+        if (top := state.book.top) != self._top:
             self._top = top
-            update_id = venue.book.update_id
-            self._tell("bookTicker", lambda _: payloads.book_ticker(venue.symbol, update_id, top), messages)
+            update_id = state.book.update_id
+            self._emit("bookTicker", lambda _: payloads.book_ticker(state.symbol, update_id, top), messages)
 
-    def _fill(self, price: int, due: int, is_buyer_maker: bool) -> Trade:
+    def _fill(self, price: int, due: int, is_buyer_maker: bool) -> TapeTrade:
         self._trade_id += 1
-        trade = Trade(self._trade_id, price, self._random.randint(1, 50_000), due, is_buyer_maker)
-        self.venue.add(trade)
-        for feed in self._feeds.values():
-            feed.add(trade)
+        trade = TapeTrade(self._trade_id, price, self._random.randint(1, 50_000), due, is_buyer_maker)
+        self.state.add_trade(trade)
+        for stream in self._timed.values():
+            stream.add_trade(trade)
         return trade
 
-    def _tick(self, due: int, messages: list[Message]) -> None:
+    def _tick(self, due: int, messages: list[MarketMessage]) -> None:
         self._next_tick = due + self._tick_length
-        for kind, feed in self._feeds.items():
-            if due % feed.length == 0 and (body := feed.tick(due)):
-                self._tell(kind, body, messages)
+        for kind, stream in self._timed.items():
+            if due % stream.period == 0 and (body := stream.tick(due)):
+                self._emit(kind, body, messages)
 
-    def _tell(self, kind: str, body: Body, messages: list[Message]) -> None:
+    def _emit(self, kind: str, body: PayloadBuilder, messages: list[MarketMessage]) -> None:
         units = self._watched.get(kind)
         if units:
             rendered = {unit: orjson.dumps(body(unit.value)) for unit in units}
-            messages.append(Message(self.venue.symbol, kind, rendered))
+            messages.append(MarketMessage(self.state.symbol, kind, rendered))
 
 
 class Market:
@@ -176,13 +176,13 @@ class Market:
         """Say which of a symbol's streams are listened to once the market is next advanced."""
         self._changes[symbol] = watched
 
-    def advance(self, now: int) -> list[Message]:
+    def advance(self, now: int) -> list[MarketMessage]:
         """Let every symbol that runs run up to `now`; return what was said since the last time."""
         if self._now is not None and abs(now - self._now) > _LEAP:
             for symbol in self._awake:
-                self._made[symbol].leap(now)
+                self._made[symbol].skip_to(now)
         self._now = now
-        messages: list[Message] = []
+        messages: list[MarketMessage] = []
         for symbol in self._awake:
             messages += self._made[symbol].advance(now)
         for symbol, watched in self._changes.items():
@@ -204,14 +204,14 @@ class Market:
 
     def trades(self, symbol: str, now: int, unit: TimeUnit, first: int | None, limit: int) -> list[Document]:
         """List trades as REST does: from an id on, or else the newest."""
-        kept = self._wake(symbol, now).venue.trades
+        kept = self._wake(symbol, now).state.trades
         return [payloads.rest_trade(trade, unit.value) for trade in _select(kept, first, limit)]
 
     def aggregates(
         self, symbol: str, now: int, unit: TimeUnit, first: int | None, limit: int
     ) -> list[Document]:
         """List aggregate trades as REST does: from an id on, or else the newest."""
-        kept = self._wake(symbol, now).venue.aggregates
+        kept = self._wake(symbol, now).state.aggregates
         return [payloads.rest_aggregate(each, unit.value) for each in _select(kept, first, limit)]
 
     def _wake(self, symbol: str, now: int) -> SymbolMarket:
@@ -220,7 +220,7 @@ class Market:
             market = SymbolMarket(symbol, self._seed, self._rate, now, self._history)
             self._made[symbol] = market
         elif symbol not in self._awake:
-            market.leap(now)
+            market.skip_to(now)
         self._awake.setdefault(symbol, now + _KEPT_AWAKE)
         return market
 

@@ -41,19 +41,19 @@ class Opcode(IntEnum):
 Watched = Mapping[str, tuple[TimeUnit, ...]]
 """The streams of one symbol that somebody listens to, by kind, each with the units asked for."""
 
-Spoil = Callable[[bytes], tuple[Opcode, bytes]]
+Corruption = Callable[[bytes], tuple[Opcode, bytes]]
 """Turns a good text frame's content into what is sent in its place."""
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class MarketMessage:
     """One event of one stream, rendered in each unit that a listener asked for."""
 
     symbol: str
     kind: str
     """The stream's name without the symbol: `trade`, `depth@100ms`."""
     payloads: Mapping[TimeUnit, bytes]
-    spoil: Spoil | None = None
+    corrupt: Corruption | None = None
     label: str | None = None
     """The stream name to put on the envelope where it isn't the stream's own."""
 
@@ -89,15 +89,15 @@ def close_frame(code: int, reason: str) -> bytes:
     return websocket_frame(Opcode.CLOSE, struct.pack("!H", code) + reason.encode()[:123])
 
 
-def message_frame(message: Message, unit: TimeUnit, combined: bool) -> bytes | None:
+def message_frame(message: MarketMessage, unit: TimeUnit, combined: bool) -> bytes | None:
     """Build the frame that one kind of listener gets, or None if nobody asked for that unit in time."""
     payload = message.payloads.get(unit)
     if payload is None:
         return None
     text = envelope(message.label or message.stream, payload) if combined else payload
-    if message.spoil is None:
+    if message.corrupt is None:
         return websocket_frame(Opcode.TEXT, text)
-    return websocket_frame(*message.spoil(text))
+    return websocket_frame(*message.corrupt(text))
 
 
 # Which numbers of a payload are times, by event. Without an event there are none (bookTicker, partial depth).

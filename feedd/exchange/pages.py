@@ -10,7 +10,7 @@ import orjson
 
 from feedd import __version__
 from feedd.exchange.fault_registry import AnyFault, expectation
-from feedd.exchange.faults import KINDS, Kind
+from feedd.exchange.faults import FAULT_KINDS, FaultKind
 
 
 def front_page(symbols: tuple[str, ...], endpoints: tuple[str, ...]) -> str:
@@ -34,12 +34,12 @@ def front_page(symbols: tuple[str, ...], endpoints: tuple[str, ...]) -> str:
         '  POST /faults                {"fault": "mute", "symbol": "BTCUSDT", "seconds": 30}',
         "  DELETE /faults[/<id>]       end all or one of them",
         "",
-        *(line for kind in KINDS.values() for line in _help(kind)),
+        *(line for kind in FAULT_KINDS.values() for line in _help(kind)),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _help(kind: type[Kind]) -> list[str]:
+def _help(kind: type[FaultKind]) -> list[str]:
     lines = [f"  {kind.name:<16}{summary(kind)}"]
     for field in dataclasses.fields(kind):
         default = (
@@ -49,7 +49,7 @@ def _help(kind: type[Kind]) -> list[str]:
     return lines
 
 
-def summary(kind: type[Kind]) -> str:
+def summary(kind: type[FaultKind]) -> str:
     """Tell in a line what a fault does."""
     return (kind.__doc__ or "").partition("\n")[0]
 
@@ -77,11 +77,11 @@ def known_faults() -> list[dict[str, Any]]:
             "stream": kind.has_stream,
             "arguments": {field.name: _argument(kind, field) for field in dataclasses.fields(kind)},
         }
-        for name, kind in KINDS.items()
+        for name, kind in FAULT_KINDS.items()
     ]
 
 
-def _argument(kind: type[Kind], field: dataclasses.Field[Any]) -> dict[str, Any]:
+def _argument(kind: type[FaultKind], field: dataclasses.Field[Any]) -> dict[str, Any]:
     argument: dict[str, Any] = {"expected": expectation(kind, field.name)}
     if field.default is not dataclasses.MISSING:
         argument["default"] = field.default

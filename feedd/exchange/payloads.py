@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from feedd.exchange.book import Changes, Top
-from feedd.exchange.candles import DAY, Candle
+from feedd.exchange.book import BookChanges, TopOfBook
+from feedd.exchange.candles import DAY, CandleBuilder
 from feedd.exchange.messages import Document
-from feedd.exchange.tape import Aggregate, Trade
+from feedd.exchange.tape import TapeAggregate, TapeTrade
 
 
 def price_text(ticks: int) -> str:
@@ -29,7 +29,7 @@ def turnover_text(product: int) -> str:
     return f"{product // 10_000_000}.{product % 10_000_000:07d}0"
 
 
-def trade(symbol: str, trade: Trade, unit: int) -> Document:
+def trade(symbol: str, trade: TapeTrade, unit: int) -> Document:
     """Build a trade's payload."""
     return {
         "e": "trade",
@@ -44,12 +44,12 @@ def trade(symbol: str, trade: Trade, unit: int) -> Document:
     }
 
 
-def aggregate_trade(symbol: str, aggregate: Aggregate, unit: int) -> Document:
+def aggregate_trade(symbol: str, aggregate: TapeAggregate, unit: int) -> Document:
     """Build an aggTrade's payload."""
     return {"e": "aggTrade", "E": aggregate.time // unit, "s": symbol, **rest_aggregate(aggregate, unit)}
 
 
-def rest_aggregate(aggregate: Aggregate, unit: int) -> Document:
+def rest_aggregate(aggregate: TapeAggregate, unit: int) -> Document:
     """Build an entry of `/api/v3/aggTrades`."""
     return {
         "a": aggregate.id,
@@ -63,7 +63,7 @@ def rest_aggregate(aggregate: Aggregate, unit: int) -> Document:
     }
 
 
-def rest_trade(trade: Trade, unit: int) -> Document:
+def rest_trade(trade: TapeTrade, unit: int) -> Document:
     """Build an entry of `/api/v3/trades` and `/api/v3/historicalTrades`."""
     return {
         "id": trade.id,
@@ -76,7 +76,7 @@ def rest_trade(trade: Trade, unit: int) -> Document:
     }
 
 
-def book_ticker(symbol: str, update_id: int, top: Top) -> Document:
+def book_ticker(symbol: str, update_id: int, top: TopOfBook) -> Document:
     """Build a bookTicker's payload: the one that names neither its event nor a time."""
     return {
         "u": update_id,
@@ -88,7 +88,7 @@ def book_ticker(symbol: str, update_id: int, top: Top) -> Document:
     }
 
 
-def depth_update(symbol: str, changes: Changes, last: int, time: int, unit: int) -> Document:
+def depth_update(symbol: str, changes: BookChanges, last: int, time: int, unit: int) -> Document:
     """Build a depthUpdate's payload."""
     return {
         "e": "depthUpdate",
@@ -108,7 +108,9 @@ def partial_depth(
     return {"lastUpdateId": update_id, "bids": _levels(bids), "asks": _levels(asks)}
 
 
-def kline(symbol: str, interval: str, candle: Candle, is_closed: bool, time: int, unit: int) -> Document:
+def kline(
+    symbol: str, interval: str, candle: CandleBuilder, is_closed: bool, time: int, unit: int
+) -> Document:
     """Build a kline's payload."""
     return {
         "e": "kline",
@@ -136,7 +138,7 @@ def kline(symbol: str, interval: str, candle: Candle, is_closed: bool, time: int
     }
 
 
-def mini_ticker(symbol: str, day: Candle, time: int, unit: int) -> Document:
+def mini_ticker(symbol: str, day: CandleBuilder, time: int, unit: int) -> Document:
     """Build a miniTicker's payload."""
     return {
         "e": "24hrMiniTicker",
@@ -151,7 +153,9 @@ def mini_ticker(symbol: str, day: Candle, time: int, unit: int) -> Document:
     }
 
 
-def window_ticker(event: str, symbol: str, window: Candle, length: int, time: int, unit: int) -> Document:
+def window_ticker(
+    event: str, symbol: str, window: CandleBuilder, length: int, time: int, unit: int
+) -> Document:
     """Build the payload of a ticker over a rolling window of `length`."""
     change = window.close - window.open
     return {
@@ -175,7 +179,9 @@ def window_ticker(event: str, symbol: str, window: Candle, length: int, time: in
     }
 
 
-def day_ticker(symbol: str, day: Candle, newest: int, top: Top, time: int, unit: int) -> Document:
+def day_ticker(
+    symbol: str, day: CandleBuilder, newest: int, top: TopOfBook, time: int, unit: int
+) -> Document:
     """Build the payload of the 24 h ticker, which also tells the newest quantity and the best prices."""
     return {
         **window_ticker("24hrTicker", symbol, day, DAY, time, unit),
@@ -188,7 +194,7 @@ def day_ticker(symbol: str, day: Candle, newest: int, top: Top, time: int, unit:
     }
 
 
-def average_price(symbol: str, window: Candle, last_time: int, time: int, unit: int) -> Document:
+def average_price(symbol: str, window: CandleBuilder, last_time: int, time: int, unit: int) -> Document:
     """Build an avgPrice's payload."""
     return {
         "e": "avgPrice",

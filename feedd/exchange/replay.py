@@ -25,7 +25,7 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 
 from feedd.errors import Problem, SettingsError
-from feedd.exchange.messages import Document, Message, TimeUnit, Watched, scale_times, shift_times
+from feedd.exchange.messages import Document, MarketMessage, TimeUnit, Watched, scale_times, shift_times
 
 # How much is handed out at once when it goes as fast as the clients read.
 _BATCH = 500
@@ -36,7 +36,7 @@ _OTHER = re.compile(r"\S+ (<-|->) .*")
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedMessage:
     """One message of a session: `offset` is its receipt, counted from the session's beginning."""
 
     index: int
@@ -47,11 +47,11 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class RecordedSession:
     """A whole session. `start` and `correction` lead from recorded event times to offsets."""
 
     symbols: tuple[str, ...]
-    messages: tuple[Recorded, ...]
+    messages: tuple[RecordedMessage, ...]
     start: int
     correction: int
 
@@ -59,7 +59,7 @@ class Recording:
 class Playback:
     """One stream: what of it was played, and when it was started."""
 
-    def __init__(self, messages: list[Recorded], recording: Recording, speed: float) -> None:
+    def __init__(self, messages: list[RecordedMessage], recording: RecordedSession, speed: float) -> None:
         self._messages = messages
         self._recording = recording
         self._speed = speed
@@ -90,7 +90,7 @@ class Playback:
         """The place of the next message in the whole session."""
         return self._messages[self._position].index
 
-    def take(self) -> tuple[Recorded, Document]:
+    def pop_next(self) -> tuple[RecordedMessage, Document]:
         """Hand out the next message with its times moved to now."""
         assert self._started is not None
         recorded = self._messages[self._position]
@@ -110,13 +110,13 @@ class Playback:
 class Replay:
     """A recording in the place of a market."""
 
-    def __init__(self, recording: Recording, speed: float) -> None:
+    def __init__(self, recording: RecordedSession, speed: float) -> None:
         self.symbols = recording.symbols
         self._batch = sys.maxsize if speed else _BATCH
         self._watched: dict[str, Watched] = {}
         self._changes: dict[str, Watched] = {}
         self._aggregates: dict[str, list[Document]] = {symbol: [] for symbol in recording.symbols}
-        by_stream: dict[tuple[str, str], list[Recorded]] = {}
+        by_stream: dict[tuple[str, str], list[RecordedMessage]] = {}
         for message in recording.messages:
             by_stream.setdefault((message.symbol, message.kind), []).append(message)
         self._playbacks = {
@@ -127,9 +127,9 @@ class Replay:
         """Say which of a symbol's streams are listened to once the replay is next advanced."""
         self._changes[symbol] = watched
 
-    def advance(self, now: int) -> list[Message]:
+    def advance(self, now: int) -> list[MarketMessage]:
         """Return what is due by `now`, in the recorded order."""
-        messages = [self._render(*playback.take()) for playback in self._due(now)]
+        messages = [self._render(*playback.pop_next()) for playback in self._due(now)]
         for symbol, watched in self._changes.items():
             self._watched[symbol] = watched
             self._start_and_pause(symbol, watched, now)
@@ -179,15 +179,15 @@ class Replay:
             elif of_symbol == symbol:
                 playback.pause(now)
 
-    def _render(self, recorded: Recorded, document: Document) -> Message:
+    def _render(self, recorded: RecordedMessage, document: Document) -> MarketMessage:
         if document.get("e") == "aggTrade":
             self._aggregates[recorded.symbol].append(document)
         units = self._watched[recorded.symbol][recorded.kind]
         rendered = {unit: orjson.dumps(_in_unit(document, unit)) for unit in units}
-        return Message(recorded.symbol, recorded.kind, rendered)
+        return MarketMessage(recorded.symbol, recorded.kind, rendered)
 
 
-def read_recording(path: Path) -> Recording:
+def read_session(path: Path) -> RecordedSession:
     """Read a session as the cryptofeed project records it: one connect, reply, request or message a line.
 
     Raises:
@@ -199,7 +199,7 @@ def read_recording(path: Path) -> Recording:
         raise _wrong(str(path), str(error), "a recorded session that can be read") from error
     start: int | None = None
     symbols: dict[str, None] = {}
-    messages: list[Recorded] = []
+    messages: list[RecordedMessage] = []
     for number, line in enumerate(lines, 1):
         if connect := _CONNECT.fullmatch(line):
             start = _microseconds(connect["time"]) if start is None else start
@@ -212,20 +212,20 @@ def read_recording(path: Path) -> Recording:
     if start is None or not messages:
         raise _wrong(str(path), "no message", "a connect and at least one message of a combined stream")
     symbols.update(dict.fromkeys(message.symbol for message in messages))
-    return Recording(tuple(symbols), tuple(messages), start, _correction(start, messages))
+    return RecordedSession(tuple(symbols), tuple(messages), start, _correction(start, messages))
 
 
-def _recorded(place: str, index: int, offset: int, text: str) -> Recorded:
+def _recorded(place: str, index: int, offset: int, text: str) -> RecordedMessage:
     try:
         document = orjson.loads(text)
         symbol, _, kind = document["stream"].partition("@")
         # The payload's bytes are what orjson prints: the exchange, too, writes no spaces.
-        return Recorded(index, symbol.upper(), kind, offset, orjson.dumps(document["data"]))
+        return RecordedMessage(index, symbol.upper(), kind, offset, orjson.dumps(document["data"]))
     except (orjson.JSONDecodeError, KeyError, AttributeError) as error:
         raise _wrong(place, text[:80], 'a message of the shape {"stream":…,"data":…}') from error
 
 
-def _correction(start: int, messages: list[Recorded]) -> int:
+def _correction(start: int, messages: list[RecordedMessage]) -> int:
     leads = []
     for message in messages:
         event_time = orjson.loads(message.payload).get("E")

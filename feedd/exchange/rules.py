@@ -35,19 +35,19 @@ class ConnectionRules:
         self._end = opened + settings.lifetime
         self._notice = math.inf if settings.shutdown_notice is None else self._end - settings.shutdown_notice
 
-    def is_within_limit(self, now: float) -> bool:
+    def admit_inbound(self, now: float) -> bool:
         """Count one frame from the client, be it ping, pong or text: may it still be heard?"""
         while self._inbound and self._inbound[0] <= now - 1.0:
             self._inbound.popleft()
         self._inbound.append(now)
         return len(self._inbound) <= self._settings.inbound_per_second
 
-    def pinged(self, payload: bytes, now: float) -> None:
+    def note_ping(self, payload: bytes, now: float) -> None:
         """Note that a ping went out."""
         self._unanswered[payload] = now
         self._next_ping = now + self._settings.ping_interval
 
-    def ponged(self, payload: bytes) -> bool:
+    def accept_pong(self, payload: bytes) -> bool:
         """Note a pong; only one that copies a ping's payload answers it, and all the pings before it."""
         if payload not in self._unanswered:
             return False
@@ -62,7 +62,7 @@ class ConnectionRules:
         """When `tick` has something to say next."""
         return min(self._next_ping, self._pong_due, self._notice, self._end)
 
-    def tick(self, now: float) -> Action | None:
+    def next_action(self, now: float) -> Action | None:
         """Say what is due; ask again until nothing is."""
         if now >= self._notice:
             self._notice = math.inf
@@ -104,7 +104,7 @@ class ConnectLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class Spending:
+class WeightUsage:
     """What an address has used up of its minute."""
 
     used: int
@@ -120,7 +120,7 @@ class WeightLimit:
         self._minute = 0
         self._used: dict[str, int] = {}
 
-    def spend(self, address: str, weight: int, wall: float) -> Spending:
+    def spend(self, address: str, weight: int, wall: float) -> WeightUsage:
         """Count a request, also one that is refused."""
         minute = int(wall // 60)
         if minute != self._minute:
@@ -128,4 +128,4 @@ class WeightLimit:
             self._used.clear()
         used = self._used[address] = self._used.get(address, 0) + weight
         is_over = used > self._weight
-        return Spending(used, max(1, math.ceil((minute + 1) * 60 - wall)) if is_over else None)
+        return WeightUsage(used, max(1, math.ceil((minute + 1) * 60 - wall)) if is_over else None)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from feedd.exchange.messages import Document, Message, TimeUnit, Watched
+from feedd.exchange.messages import Document, MarketMessage, TimeUnit, Watched
 
 
-class Source(Protocol):
+class MessageSource(Protocol):
     """What the exchange needs of either."""
 
     symbols: tuple[str, ...]
@@ -15,7 +15,7 @@ class Source(Protocol):
     def watch(self, symbol: str, watched: Watched) -> None:
         """Say which of a symbol's streams are listened to once the source is next advanced."""
 
-    def advance(self, now: int) -> list[Message]:
+    def advance(self, now: int) -> list[MarketMessage]:
         """Return what is to be sent by `now` and was not returned yet."""
 
     def next_due(self, now: int) -> int | None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 
 
-class Seen:
+class Stats:
     """Counts since the start. Read them freely; only the exchange writes them."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 from feedd.exchange.messages import TimeUnit, Watched
 
 
-class Listener(Protocol):
+class StreamSink(Protocol):
     """What the hub has to know of a connection."""
 
     @property
@@ -16,10 +16,10 @@ class Listener(Protocol):
         """The unit it wants times in."""
 
 
-L = TypeVar("L", bound=Listener)
+L = TypeVar("L", bound=StreamSink)
 
 
-class Hub(Generic[L]):
+class Subscriptions(Generic[L]):
     """The listeners of each stream that exists. A name of an unknown symbol is heard of, and left out."""
 
     def __init__(self, symbols: tuple[str, ...]) -> None:
@@ -52,7 +52,7 @@ class Hub(Generic[L]):
             self._audiences[symbol].setdefault(kind, {})[listener] = None
         return {symbol for symbol, _ in before ^ after}
 
-    def audience(self, symbol: str, kind: str) -> Collection[L]:
+    def subscribers(self, symbol: str, kind: str) -> Collection[L]:
         """List who listens to a stream."""
         return self._audiences[symbol].get(kind, {})
 

@@ -11,8 +11,8 @@ from feedd.drill.harmless import HARMLESS, HEALED
 from feedd.drill.harms import HARMS
 from feedd.drill.metrics_snapshot import Numbers
 from feedd.drill.run import in_order
-from feedd.exchange.fault_registry import Board
-from feedd.exchange.faults import KINDS
+from feedd.exchange.fault_registry import FaultRegistry
+from feedd.exchange.faults import FAULT_KINDS
 from feedd.model import ConnectFailure, InvalidReason, Reason
 from tests.drill.test_durations import LIMITS
 
@@ -38,7 +38,7 @@ def test_exchange_takes_the_faults(case: Case) -> None:
             stream = "trade" if step.stream == EACH else step.stream
             seconds = None if step.seconds is None else step.seconds.of(LIMITS)
             name = str(body.pop("fault"))
-            Board(("BTCUSDT",)).set(
+            FaultRegistry(("BTCUSDT",)).set(
                 name, 0.0, symbol="BTCUSDT", stream=stream, seconds=seconds, arguments=body
             )
 
@@ -50,7 +50,7 @@ def test_harmless_oddity_must_prove_that_it_was_there(case: Case) -> None:
 
 def test_every_fault_of_the_exchange_is_drilled() -> None:
     drilled = {step.name for case in CASES for step in case.does if isinstance(step, Fault)}
-    assert drilled == set(KINDS)
+    assert drilled == set(FAULT_KINDS)
 
 
 def test_every_nuisance_is_drilled() -> None:

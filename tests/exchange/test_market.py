@@ -9,7 +9,7 @@ import pytest
 
 from feedd.exchange.candles import INTERVALS, SECOND
 from feedd.exchange.market import SLOT, Market
-from feedd.exchange.messages import Message, TimeUnit
+from feedd.exchange.messages import MarketMessage, TimeUnit
 
 START = 1_795_000_000_250_000
 MS = (TimeUnit.MILLISECOND,)
@@ -29,17 +29,17 @@ def run(
     rate: float = 50.0,
     step: int = SLOT,
     symbols: tuple[str, ...] = ("BTCUSDT",),
-) -> list[Message]:
+) -> list[MarketMessage]:
     market = Market(symbols, seed, rate)
     for symbol in symbols:
         market.watch(symbol, dict.fromkeys(kinds, MS))
-    messages: list[Message] = []
+    messages: list[MarketMessage] = []
     for now in range(START, START + int(seconds * SECOND) + 1, step):
         messages += market.advance(now)
     return messages
 
 
-def payloads(messages: Iterable[Message], kind: str) -> list[dict[str, Any]]:
+def payloads(messages: Iterable[MarketMessage], kind: str) -> list[dict[str, Any]]:
     return [
         orjson.loads(message.payloads[TimeUnit.MILLISECOND]) for message in messages if message.kind == kind
     ]

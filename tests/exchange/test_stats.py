@@ -4,15 +4,15 @@ import asyncio
 
 import pytest
 
-from feedd.exchange import Seen
+from feedd.exchange import Stats
 
 
 async def test_condition_that_holds_already_is_not_waited_for() -> None:
-    await Seen().wait_until(lambda: True, timeout=0)
+    await Stats().wait_until(lambda: True, timeout=0)
 
 
 async def test_everybody_is_woken_by_a_change() -> None:
-    seen = Seen()
+    seen = Stats()
 
     async def wait(pings: int) -> int:
         await seen.wait_until(lambda: seen.pings >= pings, timeout=5)
@@ -28,4 +28,4 @@ async def test_everybody_is_woken_by_a_change() -> None:
 
 async def test_waiting_has_an_end() -> None:
     with pytest.raises(TimeoutError):
-        await Seen().wait_until(lambda: False, timeout=0.01)
+        await Stats().wait_until(lambda: False, timeout=0.01)
