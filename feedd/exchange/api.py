@@ -1,4 +1,4 @@
-"""What the exchange's REST side answers (Binance spot docs: rest-api.md, Market Data endpoints). Pure."""
+"""The answers of the REST endpoints (Binance spot docs: rest-api.md, Market Data endpoints). Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "BTC", "ETH", "BNB", "EUR", 
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """One question. `now` is the exchange's clock in microseconds."""
+    """One REST request. `now` is the exchange's clock in microseconds."""
 
     query: Mapping[str, str]
     unit: TimeUnit
@@ -30,13 +30,13 @@ class ApiRequest:
 
 @dataclass(frozen=True, slots=True)
 class ApiReply:
-    """One answer."""
+    """One REST answer."""
 
     status: int
     body: bytes
 
 
-# What clients read the number of decimals from; the made-up market's steps.
+# The steps of the simulated market; clients read the number of decimals from them.
 _FILTERS = (
     {"filterType": "PRICE_FILTER", "minPrice": "0.01", "maxPrice": "1000000.00", "tickSize": "0.01"},
     {"filterType": "LOT_SIZE", "minQty": "0.00001", "maxQty": "9000.00", "stepSize": "0.00001"},
@@ -76,16 +76,16 @@ class Api:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The endpoints' names, as they stand in the path."""
+        """The endpoints' names, as in their paths."""
         return tuple(self._endpoints)
 
     def weight(self, name: str) -> int | None:
-        """What a question costs; None if there is no such endpoint."""
+        """Return the weight of a request; None if there is no such endpoint."""
         endpoint = self._endpoints.get(name)
         return endpoint.weight if endpoint else None
 
     def answer(self, name: str, request: ApiRequest) -> ApiReply:
-        """Answer a question; a wrong one is answered with 400 and Binance's code for what is wrong."""
+        """Answer a request; a wrong one with 400 and Binance's code for what is wrong."""
         endpoint = self._endpoints[name]
         try:
             read = [parameter for parameter in endpoint.parameters if parameter in request.query]
@@ -93,8 +93,8 @@ class Api:
                 sent = f"read '{len(read)}' parameter(s) but was sent '{len(request.query)}'"
                 raise _ApiError(-1104, f"Not all sent parameters were read; {sent}.")
             return ApiReply(200, orjson.dumps(endpoint.answer(request)))
-        except _ApiError as refusal:
-            return ApiReply(400, error_body(refusal.code, str(refusal)))
+        except _ApiError as error:
+            return ApiReply(400, error_body(error.code, str(error)))
 
     def _time(self, request: ApiRequest) -> object:
         return {"serverTime": self._server_time(request.now) // request.unit.value}

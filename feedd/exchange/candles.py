@@ -1,4 +1,4 @@
-"""Candles: where an interval begins and ends, and what trades add up to. Times are microseconds."""
+"""Candles: the bounds of intervals, and OHLCV sums of trades. Times are microseconds."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ INTERVALS = (*_LENGTHS, "1w", "1M")
 
 @dataclass(slots=True)
 class CandleBuilder:
-    """What happened from `start` until just before `end`; without trades `first` and `last` are -1."""
+    """The OHLCV sums from `start` until just before `end`; without trades `first` and `last` are -1."""
 
     start: int
     end: int
@@ -55,11 +55,11 @@ class CandleBuilder:
 
     @property
     def mean_price(self) -> int:
-        """The price of all that was traded, weighted by quantity."""
+        """The volume-weighted average price; the last price without trades."""
         return self.turnover // self.quantity if self.quantity else self.close
 
     def add_trade(self, trade: TapeTrade) -> None:
-        """Count a trade in; trades come in the order they happened."""
+        """Count a trade in; trades must come in their order."""
         if not self.count:
             self.first = trade.id
             self.open = self.high = self.low = trade.price
@@ -85,7 +85,7 @@ def bounds(interval: str, time: int) -> tuple[int, int]:
 
 
 def candle_from(interval: str, time: int, price: int, newest_first: Iterable[TapeTrade]) -> CandleBuilder:
-    """Build the candle that is open at `time` from what is still known of its trades."""
+    """Build the candle that is open at `time` from those of its trades that are still kept."""
     start, end = bounds(interval, time)
     candle = CandleBuilder(start, end, price, price, price, price)
     trades: list[TapeTrade] = []

@@ -1,6 +1,6 @@
-"""What the fault board makes of the market's messages on their way out. Pure; times are monotonic seconds.
+"""Applies the active faults to the market's messages on their way out. Pure; times are monotonic seconds.
 
-A fault of one symbol touches no other symbol's messages. What is delayed keeps its order within its stream.
+A fault of one symbol touches no other symbol's messages. Delayed messages keep their order within a stream.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PAYLOAD_FAULTS: tuple[type[PayloadFault], ...] = (DropField, WrongType, Unknown
 
 
 class FaultPipeline:
-    """Everything between the market and the sockets."""
+    """Drops, delays, reorders, repeats and rewrites messages between the market and the sockets."""
 
     def __init__(self, registry: FaultRegistry) -> None:
         self._registry = registry
@@ -48,15 +48,15 @@ class FaultPipeline:
 
     @staticmethod
     def is_numbered(kind: str) -> bool:
-        """Say whether a stream numbers its messages so that a missing one can be noticed."""
+        """Say whether a stream numbers its messages, so that a client can notice a missing one."""
         return kind in ("trade", "aggTrade", "depth", "depth@100ms")
 
     def drop_next(self, symbol: str, kind: str, messages: int) -> None:
-        """Let a stream's next messages be lost."""
+        """Drop the next messages of a stream."""
         self._gaps[stream_name(symbol, kind)] += messages
 
     def process(self, message: MarketMessage, now: float) -> list[MarketMessage]:
-        """Return what goes out right now because of this message."""
+        """Apply the faults to a message; return what is to be sent right now."""
         faults = self._registry.for_stream(message.symbol, message.kind)
         is_plain = not faults and not self._gaps and not self._swapped and not self._last_due
         if is_plain:
@@ -70,7 +70,7 @@ class FaultPipeline:
         return self._delay(self._swap(message.stream, together, faults), faults, now)
 
     def release_due(self, now: float) -> list[MarketMessage]:
-        """Return what was held back until now; to be sent before anything that is passed on at this time."""
+        """Return the messages that were held until now; send them before any that is processed now."""
         messages = []
         while self._late and self._late[0][0] <= now:
             messages.append(heapq.heappop(self._late)[2])
@@ -83,11 +83,11 @@ class FaultPipeline:
 
     @property
     def next_due(self) -> float:
-        """When something that is held back has to go out."""
+        """When the next message that is held must be sent; infinity if none is held."""
         return self._late[0][0] if self._late else math.inf
 
     def release_held_by(self, fault: AnyFault, now: float) -> None:
-        """Let go of what a cleared fault holds back: it is due at once."""
+        """Make the messages that a cleared fault holds due at once."""
         for stream, (message, holding) in list(self._swapped.items()):
             if holding is fault:
                 del self._swapped[stream]

@@ -1,4 +1,4 @@
-"""The fault board: which faults are on for whom. Pure; times are monotonic seconds."""
+"""The registry behind the fault board: which faults are on for whom. Pure; times are monotonic seconds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ K = TypeVar("K", bound=FaultKind)
 
 @dataclass(eq=False)
 class Fault(Generic[K]):
-    """A fault that was set, and what it hit so far: messages, handshakes or connections."""
+    """A fault that was set, and how many messages, handshakes or connections it has hit so far."""
 
     id: int
     kind: K
@@ -38,13 +38,17 @@ class Fault(Generic[K]):
         """Say whether a message is one of those that the fault is about."""
         return self.symbol in (None, symbol) and self.stream in (None, stream)
 
+    def count_hits(self, hits: int = 1) -> None:
+        """Count messages, handshakes or connections that the fault has hit."""
+        self.hit += hits
+
     def hits_next(self) -> bool:
-        """Count one message that the fault is about: is it hit?"""
+        """Count the next message that the fault covers, and tell whether it is hit: each n-th one is."""
         if isinstance(self.kind, MessageFault):
             self._passed += 1
             if self.is_spent or self._passed % self.kind.every:
                 return False
-        self.hit += 1
+        self.count_hits()
         return True
 
     @property
@@ -61,7 +65,7 @@ AnyFault = Fault[Any]
 
 
 class StreamFaults:
-    """The faults that are about one stream's messages: of each kind the one that was set last."""
+    """The faults that cover one stream's messages: of each kind the one that was set last."""
 
     def __init__(self, faults: Mapping[type[FaultKind], AnyFault]) -> None:
         self._faults = faults
@@ -70,11 +74,11 @@ class StreamFaults:
         return bool(self._faults)
 
     def get(self, kind: type[K]) -> Fault[K] | None:
-        """Find the fault of a kind."""
+        """Find the fault of a kind; None if there is none."""
         return self._faults.get(kind)
 
     def hits_next(self, kind: type[FaultKind]) -> bool:
-        """Count a message: is there a fault of this kind that hits it?"""
+        """Count the stream's next message, and tell whether a fault of this kind hits it."""
         fault = self._faults.get(kind)
         return fault is not None and fault.hits_next()
 
@@ -83,7 +87,7 @@ NO_FAULTS = StreamFaults({})
 
 
 class FaultRegistry:
-    """The faults that are on. Of two alike the one that was set last counts."""
+    """The faults that are active. Of two alike the one that was set last counts."""
 
     def __init__(self, symbols: tuple[str, ...]) -> None:
         self._symbols = symbols
@@ -100,7 +104,7 @@ class FaultRegistry:
         seconds: float | None = None,
         arguments: Mapping[str, object],
     ) -> AnyFault:
-        """Set a fault; one that happens at once is returned but does not stay on the board.
+        """Set a fault; one that happens at once is returned but is never active.
 
         Raises:
             FaultError: there is no such fault, symbol or argument, or a value is wrong.
@@ -120,19 +124,19 @@ class FaultRegistry:
         return fault
 
     def clear(self, fault_id: int) -> AnyFault | None:
-        """End a fault; None if it isn't on."""
+        """End a fault and return it; None if it isn't active."""
         return self._active.pop(fault_id, None)
 
     def active(self) -> tuple[AnyFault, ...]:
-        """List the faults that are on, in the order they were set."""
+        """List the active faults, in the order they were set."""
         return tuple(self._active.values())
 
     def expire(self, now: float) -> list[AnyFault]:
-        """End the faults whose time is over or that have hit all they were to hit."""
-        over = [fault for fault in self._active.values() if fault.until <= now or fault.is_spent]
-        for fault in over:
+        """End the faults whose time is over, or that have hit as many messages as they were to hit."""
+        expired = [fault for fault in self._active.values() if fault.until <= now or fault.is_spent]
+        for fault in expired:
             del self._active[fault.id]
-        return over
+        return expired
 
     @property
     def next_expiry(self) -> float:
@@ -140,14 +144,14 @@ class FaultRegistry:
         return min((fault.until for fault in self._active.values()), default=math.inf)
 
     def for_stream(self, symbol: str, stream: str) -> StreamFaults:
-        """Find the faults that are about one stream's messages."""
+        """Find the faults that cover one stream's messages."""
         if not self._active:
             return NO_FAULTS
         faults = self._active.values()
         return StreamFaults({type(fault.kind): fault for fault in faults if fault.covers(symbol, stream)})
 
     def find(self, kind: type[K], symbols: Collection[str] = ()) -> Fault[K] | None:
-        """Find the fault of a kind that is on for all, or for one of these symbols."""
+        """Find the active fault of a kind that is for all symbols, or for one of these."""
         for fault in reversed(self._active.values()):
             if isinstance(fault.kind, kind) and (fault.symbol is None or fault.symbol in symbols):
                 return fault
@@ -168,7 +172,7 @@ class FaultRegistry:
 def _check_duration(kind: FaultKind, symbol: str | None, seconds: float | None) -> None:
     if seconds is not None and not kind.is_lasting:
         raise FaultError(f"seconds: {kind.name} happens once, at once; leave it out")
-    # The board of a closed listening socket can't be asked to open it again.
+    # While the listening socket is closed, nobody can send the request that would clear the fault.
     is_needed = kind.needs_seconds or (isinstance(kind, Refuse) and symbol is None)
     if is_needed and seconds is None:
         raise FaultError(f"seconds: {kind.name} needs them, as nothing else would end it")
@@ -221,7 +225,7 @@ def _expectation(type_: Any, limits: Mapping[str, Any]) -> str:
 
 
 def expectation(kind: type[FaultKind], argument: str) -> str:
-    """Tell what an argument of a fault may be."""
+    """Say what an argument of a fault may be."""
     field = next(field for field in dataclasses.fields(kind) if field.name == argument)
     hint = get_type_hints(kind)[argument]
     return _expectation((get_args(hint) or (hint,))[0], field.metadata)

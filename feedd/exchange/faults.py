@@ -1,6 +1,6 @@
-"""The faults there are. A class is a fault's name, its help text and its arguments at once.
+"""The kinds of fault. Each class is a kind's name, its help text and its arguments.
 
-What a fault does to a payload stands with it; what it does to a socket is done by whoever holds the socket.
+How a kind changes a payload stands here; what it does to connections is done in server and stream_clients.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class FaultKind:
     needs_seconds: ClassVar[bool] = False
 
 
-# --- what happens to connections
+# --- faults of connections
 
 
 class Reset(FaultKind):
@@ -121,7 +121,7 @@ class ServerShutdownFault(FaultKind):
     cut_after: float | None = _argument(None, minimum=0)
 
 
-# --- what happens to messages
+# --- faults of messages
 
 
 class Mute(FaultKind):
@@ -139,7 +139,7 @@ class Status(FaultKind):
     status: str = _required(pattern=r"[A-Z][A-Z_]*")
 
     def is_silencing(self, stream: str) -> bool:
-        """Say whether a symbol of this status generates no such data."""
+        """Say whether a symbol of this status sends nothing on such a stream."""
         return self.status == "BREAK" or (self.status == "CANCEL_ONLY" and stream.startswith("kline_"))
 
 
@@ -179,7 +179,7 @@ class LatencySpike(FaultKind):
 
 @dataclass(frozen=True, kw_only=True)
 class MessageFault(FaultKind):
-    """What hits single messages: every n-th, and at most `count` of them before the fault is over."""
+    """A fault of single messages: it hits every n-th, and ends after `count` of them."""
 
     has_stream = True
     every: int = _argument(1, minimum=1)
@@ -205,7 +205,7 @@ class UnknownEvent(MessageFault):
 
 
 class GarbageMode(StrEnum):
-    """What a frame becomes."""
+    """What a garbage frame is like."""
 
     BAD_JSON = "bad_json"
     NOT_OBJECT = "not_object"
@@ -225,7 +225,7 @@ class Garbage(MessageFault):
     """Bytes that `too_big` pads a frame with; more than the 4 MiB that most clients take."""
 
     def corrupt(self, text: bytes) -> tuple[Opcode, bytes]:
-        """Make garbage of a text frame's content."""
+        """Turn the content of a text frame into garbage."""
         match self.mode:
             case GarbageMode.BAD_JSON:
                 return Opcode.TEXT, text[:-1] + b"]"
@@ -240,11 +240,11 @@ class Garbage(MessageFault):
 
 
 class PayloadFault(MessageFault, ABC):
-    """What changes a payload's content."""
+    """A fault that changes a payload's content."""
 
     @abstractmethod
     def applies(self, document: Document) -> bool:
-        """Say whether there is anything to change."""
+        """Say whether the payload has what the fault changes."""
 
     @abstractmethod
     def rewrite(self, document: Document) -> None:
@@ -263,7 +263,7 @@ class DropField(PayloadFault):
         return _holder(document, self.field) is not None
 
     def rewrite(self, document: Document) -> None:
-        """Take the field out."""
+        """Remove the field."""
         holder = _holder(document, self.field)
         assert holder is not None
         del holder[self.field.rpartition(".")[2]]
@@ -281,7 +281,7 @@ class WrongType(PayloadFault):
         return _holder(document, self.field) is not None
 
     def rewrite(self, document: Document) -> None:
-        """Put a text for a list, and a list for anything else."""
+        """Replace a list by a text, and anything else by a list."""
         holder = _holder(document, self.field)
         assert holder is not None
         last = self.field.rpartition(".")[2]
@@ -296,7 +296,7 @@ class UnknownField(PayloadFault):
     field: str = _argument("zz", pattern=r"\w+")
 
     def applies(self, document: Document) -> bool:
-        """Say yes to every payload."""
+        """Say that every payload can be changed."""
         return True
 
     def rewrite(self, document: Document) -> None:
@@ -316,7 +316,7 @@ class WrongSymbol(PayloadFault):
         return "s" in document
 
     def rewrite(self, document: Document) -> None:
-        """Put the wrong name, also inside a candle."""
+        """Replace the symbol, also inside a candle."""
         document["s"] = self.to
         if "k" in document:
             document["k"]["s"] = self.to
@@ -332,7 +332,7 @@ class ClockSkew(FaultKind):
     rest: bool = True
 
     def rewrite(self, document: Document, milliseconds: int) -> None:
-        """Move a payload's times; `milliseconds` is how many of the payload's units are in one."""
+        """Shift a payload's times; `milliseconds` is the number of the payload's units in a millisecond."""
         shift_times(document, self.ms * milliseconds)
 
 

@@ -1,10 +1,11 @@
-"""The made-up market: what every symbol's streams say up to a given time. Deterministic by seed, and pure.
+"""The simulated market: what each symbol's streams send up to a given time. Deterministic by seed, and pure.
 
-Trades happen at their own pace, whatever the size of the steps in which the market is advanced, so two
-markets with the same seed that are watched in the same way say the same bytes. Times are microseconds.
+Trades happen at their own times, whatever the size of the steps in which the market is advanced, so two
+markets with the same seed and the same watched streams send the same bytes. Times are microseconds.
 
-A symbol is made when it is first watched or asked for. Unwatched, it goes on trading for ten minutes, so that
-whoever comes back finds what it missed; then it sleeps, and wakes with its ids moved on as if it had traded.
+A symbol is created when it is first watched or asked for. Unwatched, it goes on trading for ten minutes, so
+that a client that reconnects can ask REST for what it missed; then it sleeps. When it wakes, its ids have
+moved on as if it had traded meanwhile.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from feedd.exchange.tape import TapeTrade, aggregate
 from feedd.exchange.timed_streams import MarketState, PayloadBuilder, TimedStream, make_timed_stream
 
 SLOT = 10_000
-"""How far the market's steps are apart: no message is told later than this after it happened."""
+"""The time between two steps of the market: no message is sent later than this after its event."""
 
 NOBODY: Watched = {}
 
 _NEVER = sys.maxsize
 _KEPT_AWAKE = 600 * SECOND
-# After a suspend, or when the clock was set, the market goes on from there: nobody wants hours at one go.
-_LEAP = 60 * SECOND
+# After a suspend, or when the clock was set, that time is skipped rather than simulated at one go.
+_SKIP = 60 * SECOND
 # What REST can still be asked for: per symbol, and together so that a thousand symbols fit in memory.
 _HISTORY_PER_SYMBOL = 100_000
 _HISTORY_TOGETHER = 500_000
@@ -43,7 +44,7 @@ _MEAN_FILLS = sum(_FILLS) / len(_FILLS)
 
 
 class SymbolMarket:
-    """One symbol's trades, book and everything that is told about them."""
+    """One symbol's trades and book, and the messages of its streams."""
 
     def __init__(self, symbol: str, seed: int, rate: float, start: int, history: int) -> None:
         self._random = Random(f"{seed}/{symbol}")
@@ -62,7 +63,7 @@ class SymbolMarket:
         self._schedule_order()
 
     def watch(self, watched: Watched) -> None:
-        """Say which streams are listened to from now on; names that mean nothing are never told."""
+        """Set the streams that have subscribers; unknown ones are never sent."""
         self._watched = watched
         for kind in [kind for kind in self._timed if kind not in watched]:
             self._timed.pop(kind).close()
@@ -75,31 +76,32 @@ class SymbolMarket:
         self._next_tick = following if lengths else _NEVER
 
     def advance(self, now: int) -> list[MarketMessage]:
-        """Let the market run up to `now` and return what its watched streams said, in order."""
+        """Simulate up to `now`, and return the messages of the watched streams, in order."""
         messages: list[MarketMessage] = []
         while (due := min(self._next_tick, self._next_order)) <= now:
-            self.state.now = due
+            self.state.advance_to(due)
             # A candle that ends at this very moment does not hold a trade of this very moment.
             if due == self._next_tick:
                 self._tick(due, messages)
             else:
                 self._execute_order(due, messages)
-        self.state.now = max(self.state.now, now)
+        self.state.advance_to(max(self.state.now, now))
         return messages
 
     def skip_to(self, now: int) -> None:
-        """Skip the time up to `now`: the ids move on, what happened is forgotten."""
+        """Skip the time up to `now`: ids move on as if there had been trades, and trades are forgotten."""
         trades = int(max(now - self.state.now, 0) * self._rate / SECOND)
         self._trade_id += trades
         self._aggregate_id += int(trades / _MEAN_FILLS)
         self.state.book.skip_ids(2 * trades)
-        self.state.now = self._next_order = now
+        self.state.advance_to(now)
+        self._next_order = now
         self._schedule_order()
         self._reset()
         self.watch(self._watched)
 
     def restart_ids(self) -> None:
-        """Number the next trade, aggregate and book update 1, as a wiped venue does."""
+        """Give the next trade, aggregate and book update the id 1, as an exchange that was wiped does."""
         self._trade_id = self._aggregate_id = 0
         self.state.book.restart_ids()
         self._reset()
@@ -159,32 +161,32 @@ class SymbolMarket:
 
 
 class Market:
-    """Every symbol of the exchange, each made when it is first needed."""
+    """All symbols of the exchange, each created when it is first needed."""
 
     def __init__(self, symbols: tuple[str, ...], seed: int, rate: float) -> None:
         self.symbols = symbols
         self._seed = seed
         self._rate = rate
         self._history = min(_HISTORY_PER_SYMBOL, _HISTORY_TOGETHER // len(symbols))
-        self._made: dict[str, SymbolMarket] = {}
+        self._markets: dict[str, SymbolMarket] = {}
         self._awake: dict[str, int] = {}
-        """When each symbol that runs may go to sleep."""
+        """When each symbol that is awake may go to sleep."""
         self._changes: dict[str, Watched] = {}
         self._now: int | None = None
 
     def watch(self, symbol: str, watched: Watched) -> None:
-        """Say which of a symbol's streams are listened to once the market is next advanced."""
+        """Set the streams of a symbol that have subscribers, from the next `advance` on."""
         self._changes[symbol] = watched
 
     def advance(self, now: int) -> list[MarketMessage]:
-        """Let every symbol that runs run up to `now`; return what was said since the last time."""
-        if self._now is not None and abs(now - self._now) > _LEAP:
+        """Simulate every symbol that is awake up to `now`; return the messages since the last call."""
+        if self._now is not None and abs(now - self._now) > _SKIP:
             for symbol in self._awake:
-                self._made[symbol].skip_to(now)
+                self._markets[symbol].skip_to(now)
         self._now = now
         messages: list[MarketMessage] = []
         for symbol in self._awake:
-            messages += self._made[symbol].advance(now)
+            messages += self._markets[symbol].advance(now)
         for symbol, watched in self._changes.items():
             self._wake(symbol, now).watch(watched)
             self._awake[symbol] = _NEVER if watched else now + _KEPT_AWAKE
@@ -193,32 +195,32 @@ class Market:
         return messages
 
     def next_due(self, now: int) -> int | None:
-        """When the market must be advanced next; None while nothing runs in it."""
+        """Return when the market must be advanced next; None while every symbol sleeps."""
         if self._changes:
             return now
         return (now // SLOT + 1) * SLOT if self._awake else None
 
     def restart_ids(self, symbol: str, now: int) -> None:
-        """Let a symbol's ids start from 1 again."""
+        """Restart a symbol's ids at 1."""
         self._wake(symbol, now).restart_ids()
 
     def trades(self, symbol: str, now: int, unit: TimeUnit, first: int | None, limit: int) -> list[Document]:
-        """List trades as REST does: from an id on, or else the newest."""
+        """List trades as REST does: from the id `first` on, or else the newest."""
         kept = self._wake(symbol, now).state.trades
         return [payloads.rest_trade(trade, unit.value) for trade in _select(kept, first, limit)]
 
     def aggregates(
         self, symbol: str, now: int, unit: TimeUnit, first: int | None, limit: int
     ) -> list[Document]:
-        """List aggregate trades as REST does: from an id on, or else the newest."""
+        """List aggregate trades as REST does: from the id `first` on, or else the newest."""
         kept = self._wake(symbol, now).state.aggregates
         return [payloads.rest_aggregate(each, unit.value) for each in _select(kept, first, limit)]
 
     def _wake(self, symbol: str, now: int) -> SymbolMarket:
-        market = self._made.get(symbol)
+        market = self._markets.get(symbol)
         if market is None:
             market = SymbolMarket(symbol, self._seed, self._rate, now, self._history)
-            self._made[symbol] = market
+            self._markets[symbol] = market
         elif symbol not in self._awake:
             market.skip_to(now)
         self._awake.setdefault(symbol, now + _KEPT_AWAKE)

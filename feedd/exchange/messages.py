@@ -1,7 +1,7 @@
-"""What travels from the market to a socket: a stream's message, its two shapes, its WebSocket frame.
+"""Market messages, their two shapes (raw and combined), and their WebSocket frames. Pure.
 
-Everything here is pure. A frame is rendered once however many connections listen, so it is built by hand:
-a server's frames carry no mask and are therefore the same bytes for everyone.
+A frame is rendered once for all subscribers of the same shape, and therefore built by hand: a server's frames
+carry no mask, so that they are the same bytes for every connection.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ class Opcode(IntEnum):
 
 
 Watched = Mapping[str, tuple[TimeUnit, ...]]
-"""The streams of one symbol that somebody listens to, by kind, each with the units asked for."""
+"""The streams of one symbol that have subscribers, by kind, each with the units they want times in."""
 
 Corruption = Callable[[bytes], tuple[Opcode, bytes]]
-"""Turns a good text frame's content into what is sent in its place."""
+"""Turns the content of a good text frame into the opcode and content to send instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class MarketMessage:
-    """One event of one stream, rendered in each unit that a listener asked for."""
+    """One event of one stream, rendered in each unit that a subscriber wants times in."""
 
     symbol: str
     kind: str
@@ -90,7 +90,7 @@ def close_frame(code: int, reason: str) -> bytes:
 
 
 def message_frame(message: MarketMessage, unit: TimeUnit, combined: bool) -> bytes | None:
-    """Build the frame that one kind of listener gets, or None if nobody asked for that unit in time."""
+    """Build the frame for one unit and shape; None if the unit was first asked for after the event."""
     payload = message.payloads.get(unit)
     if payload is None:
         return None
@@ -115,12 +115,12 @@ _TIME_FIELDS: Mapping[str | None, tuple[str, ...]] = {
 
 
 def shift_times(document: Document, shift: int) -> None:
-    """Move every time in a payload by `shift`, which is in the payload's own unit."""
+    """Add `shift`, in the payload's own unit, to every time in a payload."""
     _change_times(document, lambda time: time + shift)
 
 
 def scale_times(document: Document, factor: int) -> None:
-    """Tell every time in a payload in a unit that is `factor` times finer."""
+    """Convert every time in a payload to a unit that is `factor` times finer."""
     _change_times(document, lambda time: time * factor)
 
 

@@ -1,7 +1,7 @@
-"""The JSON of every message and answer about the market, as Binance spot words it.
+"""The JSON payloads of streams and REST answers, with the fields of Binance spot.
 
-`unit` is the microseconds in one of what the times are told in. Prices count hundredths, quantities
-hundred-thousandths; both are printed as texts with eight decimals, as Binance does.
+`unit` is the number of microseconds in the unit of the times. Prices count hundredths, quantities
+hundred-thousandths; both are formatted as texts with eight decimals, as Binance does.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from feedd.exchange.tape import TapeAggregate, TapeTrade
 
 
 def price_text(ticks: int) -> str:
-    """Print a price."""
+    """Format a price."""
     return f"{ticks // 100}.{ticks % 100:02d}000000"
 
 
 def quantity_text(lots: int) -> str:
-    """Print a quantity."""
+    """Format a quantity."""
     return f"{lots // 100_000}.{lots % 100_000:05d}000"
 
 
 def turnover_text(product: int) -> str:
-    """Print a sum of prices times quantities."""
+    """Format a sum of prices times quantities."""
     return f"{product // 10_000_000}.{product % 10_000_000:07d}0"
 
 
@@ -77,7 +77,7 @@ def rest_trade(trade: TapeTrade, unit: int) -> Document:
 
 
 def book_ticker(symbol: str, update_id: int, top: TopOfBook) -> Document:
-    """Build a bookTicker's payload: the one that names neither its event nor a time."""
+    """Build a bookTicker's payload, which has neither an event name nor a time."""
     return {
         "u": update_id,
         "s": symbol,
@@ -104,7 +104,7 @@ def depth_update(symbol: str, changes: BookChanges, last: int, time: int, unit: 
 def partial_depth(
     update_id: int, bids: Iterable[tuple[int, int]], asks: Iterable[tuple[int, int]]
 ) -> Document:
-    """Build the payload of the best levels, which names neither its event, its symbol nor a time."""
+    """Build a partial depth's payload, which has no event name, no symbol and no time."""
     return {"lastUpdateId": update_id, "bids": _levels(bids), "asks": _levels(asks)}
 
 
@@ -182,7 +182,7 @@ def window_ticker(
 def day_ticker(
     symbol: str, day: CandleBuilder, newest: int, top: TopOfBook, time: int, unit: int
 ) -> Document:
-    """Build the payload of the 24 h ticker, which also tells the newest quantity and the best prices."""
+    """Build the payload of the 24 h ticker, which also has the newest quantity and the best prices."""
     return {
         **window_ticker("24hrTicker", symbol, day, DAY, time, unit),
         "x": price_text(day.open),

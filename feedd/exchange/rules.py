@@ -1,7 +1,7 @@
-"""The rules that the exchange holds its clients to. Times are seconds.
+"""The limits that the exchange enforces on its clients. Pure; times are seconds.
 
-They judge; carrying a judgement out is for whoever holds the socket. Binance spot docs:
-web-socket-streams.md, General and Limits; rest-api.md, IP Limits.
+The rules decide; whoever holds the socket acts on the decision. Binance spot docs: web-socket-streams.md,
+General and Limits; rest-api.md, IP Limits.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from feedd.exchange.settings import ExchangeSettings
 
 
 class Action(StrEnum):
-    """What a connection's age asks for."""
+    """What is to be done to a connection because of its age."""
 
     PING = "ping"
     NOTICE = "notice"
-    """Tell the client that its connection will end."""
+    """Send the notice that the connection will end."""
     PONG_TIMEOUT = "pong_timeout"
     LIFETIME = "lifetime"
 
 
 class ConnectionRules:
-    """One connection's life: how fast it may talk, when it is pinged, when its time is up."""
+    """One connection's inbound rate limit, pings, pong deadline and lifetime."""
 
     def __init__(self, settings: ExchangeSettings, opened: float) -> None:
         self._settings = settings
@@ -36,7 +36,7 @@ class ConnectionRules:
         self._notice = math.inf if settings.shutdown_notice is None else self._end - settings.shutdown_notice
 
     def admit_inbound(self, now: float) -> bool:
-        """Count one frame from the client, be it ping, pong or text: may it still be heard?"""
+        """Count one frame from the client, be it ping, pong or text; False if it is one too many."""
         while self._inbound and self._inbound[0] <= now - 1.0:
             self._inbound.popleft()
         self._inbound.append(now)
@@ -48,7 +48,7 @@ class ConnectionRules:
         self._next_ping = now + self._settings.ping_interval
 
     def accept_pong(self, payload: bytes) -> bool:
-        """Note a pong; only one that copies a ping's payload answers it, and all the pings before it."""
+        """Count a pong; False if it copies no ping. It answers the ping it copies and all pings before it."""
         if payload not in self._unanswered:
             return False
         for each in list(self._unanswered):
@@ -59,11 +59,11 @@ class ConnectionRules:
 
     @property
     def due(self) -> float:
-        """When `tick` has something to say next."""
+        """When `next_action` next returns an action."""
         return min(self._next_ping, self._pong_due, self._notice, self._end)
 
     def next_action(self, now: float) -> Action | None:
-        """Say what is due; ask again until nothing is."""
+        """Return an action that is due; to be called again until it returns None."""
         if now >= self._notice:
             self._notice = math.inf
             return Action.NOTICE
@@ -82,7 +82,7 @@ class ConnectionRules:
 
 
 class ConnectLimit:
-    """How often one address may try to connect. Refused attempts count too."""
+    """The limit of handshakes by one address in a time window. Refused attempts count too."""
 
     def __init__(self, attempts: int, window: float) -> None:
         self._attempts = attempts
@@ -90,7 +90,7 @@ class ConnectLimit:
         self._by_address: dict[str, deque[float]] = {}
 
     def attempt(self, address: str, now: float) -> int | None:
-        """Count an attempt; return None if it may pass, else the seconds to wait."""
+        """Count an attempt; return None if it is allowed, else the seconds to wait."""
         self._forget(now)
         times = self._by_address.setdefault(address, deque(maxlen=self._attempts))
         is_full = len(times) == self._attempts and times[0] > now - self._window
@@ -105,11 +105,11 @@ class ConnectLimit:
 
 @dataclass(frozen=True, slots=True)
 class WeightUsage:
-    """What an address has used up of its minute."""
+    """The weight that an address has used in its minute."""
 
     used: int
     retry_after: int | None
-    """Seconds to wait if it was too much, else None."""
+    """Seconds to wait if that exceeds the limit, else None."""
 
 
 class WeightLimit:

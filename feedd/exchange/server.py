@@ -1,4 +1,4 @@
-"""The exchange on a real socket: puts market, fault board and clients together, and drives them."""
+"""The exchange on a real socket: combines market, faults, stream clients and HTTP side, and runs them."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class Exchange:
     ) -> None:
         self.settings = settings or ExchangeSettings()
         self.seen = Stats()
-        """What it saw of its clients."""
+        """Counts of what its clients did."""
         self._source = _make_source(self.settings)
         self.symbols = self._source.symbols
         self.faults = FaultRegistry(self.symbols)
-        """The faults that are on."""
+        """The faults that are active."""
         self._clocks = Clocks(clock, wall)
         self._pipeline = FaultPipeline(self.faults)
         self._subscriptions: Subscriptions[ClientConnection] = Subscriptions(self.symbols)
@@ -117,7 +117,7 @@ class Exchange:
     ) -> None:
         await self.stop()
 
-    # --- what callers look at and wait for
+    # --- for callers
 
     @property
     def ws_url(self) -> str:
@@ -139,7 +139,7 @@ class Exchange:
         return len(self._clients.carrying(symbol))
 
     async def wait_until(self, condition: Callable[[], bool], timeout: float = 10.0) -> None:
-        """Wait until something that the exchange sees makes a condition true.
+        """Wait until a change of the exchange makes a condition true.
 
         Raises:
             TimeoutError: it didn't in time.
@@ -177,7 +177,7 @@ class Exchange:
         seconds: float | None = None,
         **arguments: object,
     ) -> AnyFault:
-        """Set a fault for a symbol or for all; what it hit at once, and will hit, is counted in its `hit`.
+        """Set a fault for a symbol or for all; its `hit` counts what it hit at once and will hit.
 
         Raises:
             FaultError: there is no such fault, symbol or argument, or a value is wrong.
@@ -192,7 +192,7 @@ class Exchange:
         return fault
 
     def clear_fault(self, fault: AnyFault | int) -> bool:
-        """End a fault, given itself or its id; False if it isn't on. What vanished stays dead."""
+        """End a fault, given itself or its id; False if it isn't active. What vanished stays half-open."""
         cleared = self.faults.clear(fault if isinstance(fault, int) else fault.id)
         if cleared is None:
             return False
@@ -201,7 +201,7 @@ class Exchange:
         return True
 
     def clear_faults(self) -> tuple[AnyFault, ...]:
-        """End every fault that is on, and return them."""
+        """End every active fault, and return them."""
         cleared = self.faults.active()
         for fault in cleared:
             self.clear_fault(fault)
@@ -213,9 +213,9 @@ class Exchange:
             case faults.Refuse() if fault.symbol is None:
                 self._listener.stop_accepting()
             case faults.Gap(count=count):
-                fault.hit = self._drop_next(fault, count)
+                fault.count_hits(self._drop_next(fault, count))
             case faults.IdReset():
-                fault.hit = self._restart_ids(fault.symbol)
+                fault.count_hits(self._restart_ids(fault.symbol))
             case _:
                 self._apply_to_connections(fault)
 
@@ -235,7 +235,7 @@ class Exchange:
                     self._clients.announce_shutdown(connection, cut_after)
                 case _:
                     return
-            fault.hit += 1
+            fault.count_hits()
 
     def _drop_next(self, fault: AnyFault, count: int) -> int:
         streams = [
@@ -255,7 +255,7 @@ class Exchange:
             self._source.restart_ids(each, self._clocks.wall_now())
         return len(symbols)
 
-    # --- telling the market
+    # --- the market
 
     async def _run_market(self) -> None:
         loop = asyncio.get_running_loop()
@@ -265,7 +265,7 @@ class Exchange:
             self.faults.expire(now)
             if not self._listener.is_accepting and self.faults.find(faults.Refuse) is None:
                 await self._listener.reopen()
-                self.seen.change()
+                self.seen.notify()
             due = self._publish_due(now)
             timer = None if math.isinf(due) else loop.call_later(max(due - now, 0.0), self._wake.set)
             await self._wake.wait()
@@ -273,15 +273,15 @@ class Exchange:
                 timer.cancel()
 
     def _publish_due(self, now: float) -> float:
-        """Send what is due, and return when something is due next."""
+        """Send the messages that are due, and return when the next one is."""
         wall = self._clocks.wall_now()
         for message in self._pipeline.release_due(now):
             self._clients.publish(message)
         # Only a replay that goes as fast as its clients read waits for them; a market waits for nobody.
         is_waiting = self.settings.is_unpaced and self._clients.are_congested
         if not is_waiting:
-            for told in self._source.advance(wall):
-                for message in self._pipeline.process(told, now):
+            for original in self._source.advance(wall):
+                for message in self._pipeline.process(original, now):
                     self._clients.publish(message)
         self._clients.flush()
         next_due = self._source.next_due(wall)
@@ -303,7 +303,8 @@ class Exchange:
     def _make_app(self) -> web.Application:
         app = web.Application()
         api = Api(self._source, self.faults, self.settings.weight_per_minute)
-        app.add_routes(HttpSide(self, api, self._clocks).routes())
+        http = HttpSide(self, api, self._clocks, self.seen, self.settings.weight_per_minute)
+        app.add_routes(http.routes())
         for path in ("/stream", "/ws", "/ws/{streams:.*}"):
             app.router.add_get(path, self._clients.serve)
         return app

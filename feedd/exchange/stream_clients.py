@@ -1,6 +1,6 @@
-"""The clients on stream connections: lets them in, hears them, holds them to the rules, and ends them.
+"""The stream connections: accepts handshakes, answers frames, enforces the rules, and ends connections.
 
-What is told to them is for others to know; it comes in through `publish` and goes out with `flush`.
+It doesn't know where messages come from: `publish` queues them, and `flush` writes them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from feedd.exchange import faults
 from feedd.exchange.client_connection import ClientConnection, reset
 from feedd.exchange.clocks import Clocks
 from feedd.exchange.fault_registry import AnyFault, FaultRegistry
-from feedd.exchange.http import error_page
 from feedd.exchange.messages import MarketMessage, Opcode, TimeUnit, envelope, message_frame, parse_unit
+from feedd.exchange.pages import error_page
 from feedd.exchange.rules import Action, ConnectionRules, ConnectLimit
 from feedd.exchange.settings import ExchangeSettings
 from feedd.exchange.stats import Stats
@@ -32,28 +32,28 @@ from feedd.venues.binance.common.stream_protocol import (
 )
 
 _INBOUND_BYTES_MAX = 1024 * 1024
-# How often a handler looks whether a client that it leaves without an answer has given up.
+# How often a handler polls whether a client that it leaves unanswered has closed its socket.
 _GONE_CHECK = 0.25
 # How long clients have to answer the close frame when the exchange stops.
 _GOODBYE = 0.3
 
 
 class StreamClients:
-    """Every stream connection. `watch` is called with each symbol whose audience has changed."""
+    """All stream connections. `watch` is called with each symbol whose subscribers have changed."""
 
     def __init__(
         self,
         settings: ExchangeSettings,
         subscriptions: Subscriptions[ClientConnection],
         registry: FaultRegistry,
-        seen: Stats,
+        stats: Stats,
         clocks: Clocks,
         watch: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._subscriptions = subscriptions
         self._registry = registry
-        self._stats = seen
+        self._stats = stats
         self._clocks = clocks
         self._watch = watch
         self._connect_limit = ConnectLimit(settings.connects_max, settings.connects_window)
@@ -74,11 +74,11 @@ class StreamClients:
 
     @property
     def are_congested(self) -> bool:
-        """Whether some client leaves so much unread that it is not far from being cut."""
+        """Whether some client leaves more unread than half of what it is cut for."""
         return any(connection.is_congested for connection in self._connections)
 
     def publish(self, message: MarketMessage) -> None:
-        """Queue a message for its listeners: rendered once for each shape, however many they are."""
+        """Queue a message for its subscribers; it is rendered once for each unit and shape."""
         frames: dict[tuple[TimeUnit, bool], bytes | None] = {}
         for connection in self._subscriptions.subscribers(message.symbol, message.kind):
             shape = (connection.unit, connection.subscriber.combined)
@@ -88,10 +88,10 @@ class StreamClients:
             if frame is not None:
                 connection.queue(frame)
                 self._unflushed.add(connection)
-                self._stats.messages += 1
+                self._stats.count_message()
 
     def flush(self) -> None:
-        """Write what is queued, and cut the clients that don't read."""
+        """Write what is queued, and cut the clients that leave too much unread."""
         for connection in self._unflushed:
             if not connection.flush():
                 self._end(connection, "slow", connection.drop)
@@ -110,7 +110,7 @@ class StreamClients:
         self._end(connection, cause, connection.vanish)
 
     def announce_shutdown(self, connection: ClientConnection, cut_after: float | None) -> None:
-        """Send the notice that a connection will end, and end it after so many seconds if any are given."""
+        """Send `serverShutdown`, and close the connection after `cut_after` seconds unless that is None."""
         payload = orjson.dumps({"e": "serverShutdown", "E": self._clocks.wall_now() // 1000})
         combined = connection.subscriber.combined
         connection.send(Opcode.TEXT, envelope("!serverShutdown", payload) if combined else payload)
@@ -119,7 +119,7 @@ class StreamClients:
             connection.call_later(cut_after, close)
 
     async def stop(self) -> None:
-        """End every connection: politely where somebody may answer, and at once where nobody will."""
+        """End every connection: with a close frame where the client may answer it, else at once."""
         self._stopping.set()
         for connection in list(self._connections):
             connection.close(1001, "the exchange stops")
@@ -130,7 +130,7 @@ class StreamClients:
         for transport in [*self._held, *(connection.transport for connection in self._connections)]:
             transport.abort()
 
-    # --- letting in
+    # --- handshakes
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Serve one client from its handshake to its end."""
@@ -138,7 +138,7 @@ class StreamClients:
         target = parse_target(request.path, request.query.get("streams", ""))
         if transport is None or target is None:
             return error_page(404)
-        self._stats.attempts += 1
+        self._stats.count_attempt()
         refusal = await self._refuse(request.remote or "", transport, target)
         if refusal is not None:
             return refusal
@@ -160,7 +160,7 @@ class StreamClients:
     async def _refuse(
         self, address: str, transport: asyncio.Transport, target: Target
     ) -> web.Response | None:
-        """Turn a handshake away if a rule or a fault says so; None lets it in."""
+        """Refuse a handshake if a rule or a fault says so; None accepts it."""
         symbols = self._subscriptions.symbols(target.names)
         retry_after = self._connect_limit.attempt(address, self._clocks.now())
         if retry_after is not None:
@@ -181,15 +181,14 @@ class StreamClients:
         return None
 
     def _count_refusal(self, cause: str, fault: AnyFault | None = None) -> None:
-        self._stats.refusals[cause] += 1
         if fault is not None:
-            fault.hit += 1
-        self._stats.change()
+            fault.count_hits()
+        self._stats.count_refusal(cause)
 
     async def _hold_unanswered(self, transport: asyncio.Transport) -> None:
-        """Leave a client without an answer until it gives up."""
+        """Leave a client unanswered until it closes its socket."""
         self._held.add(transport)
-        # aiohttp tells a handler nothing about a client that is gone, so it has to look now and then.
+        # aiohttp doesn't tell a handler that its client is gone, so it has to poll.
         while not transport.is_closing() and not self._stopping.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(_GONE_CHECK):
@@ -198,17 +197,17 @@ class StreamClients:
 
     def _register(self, connection: ClientConnection, target: Target) -> None:
         self._connections.add(connection)
-        self._stats.connects += 1
+        self._stats.count_connect()
         self._schedule(connection)
         if connection.subscriber.add(target.names):
             self._subscribe(connection)
         else:
             self._answer(connection, too_many_streams())
 
-    # --- hearing
+    # --- frames from clients
 
     async def _read_frames(self, socket: web.WebSocketResponse, connection: ClientConnection) -> None:
-        """Hear a client until it closes or is gone."""
+        """Handle a client's frames until it closes or is gone."""
         while True:
             message = await socket.receive()
             match message.type:
@@ -225,7 +224,7 @@ class StreamClients:
         if connection.has_vanished:
             await self._hold_unanswered(connection.transport)
             return
-        self._stats.close_codes[code] += 1
+        self._stats.count_close(code)
         connection.close(code or 1000, "")
 
     def _handle_frame(self, connection: ClientConnection, kind: WSMsgType, data: str | bytes) -> None:
@@ -235,16 +234,13 @@ class StreamClients:
         payload = data.encode() if isinstance(data, str) else bytes(data)
         match kind:
             case WSMsgType.PING:
-                self._stats.pings += 1
                 connection.send(Opcode.PONG, payload)
+                self._stats.count_ping()
             case WSMsgType.PONG:
-                is_answer = connection.rules.accept_pong(payload)
-                self._stats.pongs += is_answer
-                self._stats.odd_pongs += not is_answer
+                self._stats.count_pong(is_answer=connection.rules.accept_pong(payload))
             case _:
-                self._stats.texts += 1
+                self._stats.count_text()
                 self._answer(connection, connection.subscriber.receive(payload))
-        self._stats.change()
 
     def _answer(self, connection: ClientConnection, answer: Answer) -> None:
         connection.send(Opcode.TEXT, answer.text)
@@ -256,30 +252,28 @@ class StreamClients:
     def _subscribe(self, connection: ClientConnection) -> None:
         self._set_streams(connection, connection.subscriber.streams)
         symbols = self._subscriptions.symbols(connection.subscriber.streams)
-        self._stats.connects_by_symbol.update(symbols - connection.symbols)
-        connection.symbols = symbols
-        self._stats.change()
+        self._stats.count_carried(connection.carry(symbols))
         if flap := self._registry.find(faults.Flap, symbols):
-            flap.hit += 1
+            flap.count_hits()
             self.close(connection, flap.kind.name, flap.kind.code)
         elif early := self._registry.find(faults.EarlyClose, symbols):
-            early.hit += 1
+            early.count_hits()
             close = partial(self.close, connection, early.kind.name, early.kind.code)
             connection.call_later(early.kind.after, close)
 
     def _set_streams(self, connection: ClientConnection, names: Iterable[str]) -> None:
-        """Let a connection have these streams and no others."""
+        """Subscribe a connection to these streams and no others."""
         for symbol in self._subscriptions.subscribe(connection, names):
             self._watch(symbol)
 
-    # --- holding to the rules
+    # --- rules
 
     def _schedule(self, connection: ClientConnection) -> None:
         delay = max(connection.rules.due - self._clocks.now(), 0.0)
         connection.call_later(delay, partial(self._enforce_rules, connection))
 
     def _enforce_rules(self, connection: ClientConnection) -> None:
-        """Do what a connection's age asks for."""
+        """Carry out what the rules ask for at a connection's age."""
         now = self._clocks.now()
         while connection.is_open and (action := connection.rules.next_action(now)):
             match action:
@@ -300,10 +294,9 @@ class StreamClients:
 
     def _end(self, connection: ClientConnection, cause: str, how: Callable[[], None]) -> None:
         if connection.is_open:
-            self._stats.cuts[cause] += 1
             how()
             self._set_streams(connection, ())
-            self._stats.change()
+            self._stats.count_cut(cause)
 
     def _unregister(self, connection: ClientConnection) -> None:
         connection.end()
@@ -311,10 +304,10 @@ class StreamClients:
         self._connections.discard(connection)
         self._unflushed.discard(connection)
         if connection.has_unsent:
-            # A transport closes only once all is written, which a client that doesn't read puts off for ever.
+            # A transport closes only once all is written: never, if the client doesn't read.
             self._held.add(connection.transport)
             asyncio.get_running_loop().call_later(_GOODBYE, self._abort, connection.transport)
-        self._stats.change()
+        self._stats.notify()
 
     def _abort(self, transport: asyncio.Transport) -> None:
         transport.abort()

@@ -1,4 +1,4 @@
-"""What was traded: single trades, and the taker orders that they filled. Times are microseconds."""
+"""The tape: single trades, and the taker orders that they filled. Times are microseconds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TapeTrade:
 
 @dataclass(frozen=True, slots=True)
 class TapeAggregate:
-    """One taker order at one price: what an aggTrade tells."""
+    """One taker order at one price: an aggTrade."""
 
     id: int
     first: int

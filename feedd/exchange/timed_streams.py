@@ -1,4 +1,4 @@
-"""The streams that speak at fixed times instead of when something happens. Times are microseconds."""
+"""The streams that send at fixed times instead of when something happens. Times are microseconds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PayloadBuilder = Callable[[int], Document]
 
 @dataclass
 class MarketState:
-    """What there is to tell about one symbol: its book, its tape, and the time it has run to."""
+    """One symbol's book, its recent trades, and the time up to which it was simulated."""
 
     symbol: str
     book: Book
@@ -42,14 +42,18 @@ class MarketState:
         """The price of the newest trade, or where the market began."""
         return self.day.close
 
+    def advance_to(self, now: int) -> None:
+        """Set the time up to which the market was simulated; a clock that was set back sets it back."""
+        self.now = now
+
     def add_trade(self, trade: TapeTrade) -> None:
-        """Put a trade on the tape."""
+        """Append a trade to the tape, and count it in the day's candle."""
         self.trades.append(trade)
         self.day.add_trade(trade)
         self.last_time = trade.time
 
     def reset(self) -> None:
-        """Empty the tape; the price stays."""
+        """Forget all trades; the last price stays."""
         self.trades.clear()
         self.aggregates.clear()
         self.day = self._empty(self.last_price)
@@ -59,38 +63,38 @@ class MarketState:
 
 
 class TimedStream(Protocol):
-    """A stream with a pace of its own: `tick` is called at each multiple of `length`."""
+    """A stream that sends at fixed times: `tick` is called at each multiple of `period`."""
 
     period: int
 
     def tick(self, due: int) -> PayloadBuilder | None:
-        """Return what is to be told now, if anything."""
+        """Return the payload that is due now; None if nothing is."""
 
     def add_trade(self, trade: TapeTrade) -> None:
-        """Take note of a trade."""
+        """Count a trade in."""
 
     def reset(self) -> None:
-        """Begin anew, because the ids do."""
+        """Forget all trades, because ids restart or time was skipped."""
 
     def close(self) -> None:
-        """Let go of what was held: nobody listens any more."""
+        """Free what the stream holds, because it has lost its last subscriber."""
 
 
 class _StatelessStream:
-    """What a feed does that keeps nothing of its own."""
+    """A timed stream that keeps no trades of its own."""
 
     def add_trade(self, trade: TapeTrade) -> None:
-        """Nothing to note: the venue keeps it."""
+        """Do nothing: the market's state keeps the trade."""
 
     def reset(self) -> None:
-        """Nothing to begin anew."""
+        """Do nothing: there are no trades to forget."""
 
     def close(self) -> None:
-        """Nothing was held."""
+        """Do nothing: nothing is held."""
 
 
 class DepthStream(_StatelessStream):
-    """The levels that changed: `U` follows the `u` before it without a hole."""
+    """The levels that changed; each update's `U` is the previous one's `u` plus one."""
 
     def __init__(self, state: MarketState, period: int) -> None:
         self.period = period
@@ -98,7 +102,7 @@ class DepthStream(_StatelessStream):
         self._changes = state.book.collect_changes()
 
     def tick(self, due: int) -> PayloadBuilder | None:
-        """Tell what changed; a book that stood still says nothing."""
+        """Return the changes since the last update; None if no level changed."""
         changes = self._changes
         if not changes:
             return None
@@ -107,32 +111,32 @@ class DepthStream(_StatelessStream):
         return partial(payloads.depth_update, self._state.symbol, changes, book.update_id, due)
 
     def close(self) -> None:
-        """Stop collecting."""
+        """Stop collecting changes of the book."""
         self._state.book.stop_collecting(self._changes)
 
 
 class PartialDepthStream(_StatelessStream):
-    """The best levels of the book, whenever it changed."""
+    """The best levels of the book, sent only when any level has changed."""
 
     def __init__(self, state: MarketState, levels: int, period: int) -> None:
         self.period = period
         self._book = state.book
         self._levels = levels
-        self._told = -1
+        self._sent_update_id = -1
 
     def tick(self, due: int) -> PayloadBuilder | None:
-        """Tell the best levels if any level changed."""
+        """Return the best levels; None if no level changed since they were last sent."""
         book = self._book
-        if self._told == book.update_id:
+        if self._sent_update_id == book.update_id:
             return None
-        self._told = book.update_id
+        self._sent_update_id = book.update_id
         return lambda unit: payloads.partial_depth(book.update_id, *book.best(self._levels))
 
 
 class KlineStream(_StatelessStream):
-    """One interval: a closing message at each end, and one every 2 s in between while trades come.
+    """The klines of one interval: one that closes at each end, and one every 2 s meanwhile if trades came.
 
-    `kline_1s` so speaks every second, trades or not.
+    `kline_1s` therefore sends every second, with trades or without.
     """
 
     period = SECOND
@@ -144,7 +148,7 @@ class KlineStream(_StatelessStream):
         self._is_changed = bool(self._candle.count)
 
     def tick(self, due: int) -> PayloadBuilder | None:
-        """Close the candle if its time is over, else tell how it stands every other second."""
+        """Return the closed candle at its end; else, at even seconds, the open one if trades have come."""
         candle = self._candle
         is_closed = due >= candle.end
         if is_closed:
@@ -161,7 +165,7 @@ class KlineStream(_StatelessStream):
         self._is_changed = True
 
     def reset(self) -> None:
-        """Begin the candle anew."""
+        """Start an empty candle."""
         self._begin(self._state.now)
 
     def _begin(self, time: int) -> None:
@@ -171,7 +175,7 @@ class KlineStream(_StatelessStream):
 
 
 class SummaryStream(_StatelessStream):
-    """Every second, something that is reckoned from the venue as it stands."""
+    """A payload that is computed every second from the market's state."""
 
     period = SECOND
 
@@ -180,12 +184,12 @@ class SummaryStream(_StatelessStream):
         self._body = body
 
     def tick(self, due: int) -> PayloadBuilder | None:
-        """Tell how things stand."""
+        """Return the payload of the current state."""
         return partial(self._body, self._state, due)
 
 
 def make_timed_stream(state: MarketState, kind: str) -> TimedStream | None:
-    """Make what speaks for a stream at fixed times; None for one that doesn't, or that nobody knows."""
+    """Make the timed stream of that name; None if it is unknown, or doesn't send at fixed times."""
     name, _, pace = kind.partition("@")
     period = {"": SECOND, "100ms": _TENTH}.get(pace)
     if period is None:

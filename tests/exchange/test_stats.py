@@ -12,17 +12,16 @@ async def test_condition_that_holds_already_is_not_waited_for() -> None:
 
 
 async def test_everybody_is_woken_by_a_change() -> None:
-    seen = Stats()
+    stats = Stats()
 
     async def wait(pings: int) -> int:
-        await seen.wait_until(lambda: seen.pings >= pings, timeout=5)
-        return seen.pings
+        await stats.wait_until(lambda: stats.pings >= pings, timeout=5)
+        return stats.pings
 
     waiting = [asyncio.create_task(wait(pings)) for pings in (1, 2)]
     for _ in range(2):
         await asyncio.sleep(0)
-        seen.pings += 1
-        seen.change()
+        stats.count_ping()
     assert [await task for task in waiting] == [1, 2]
 
 
