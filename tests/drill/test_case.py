@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from feedd.drill import CASES
-from feedd.drill.case import EACH, Case, Fault, Hits, Late, Nuisance, Scope, fault, rises, shows
+from feedd.drill.case import EACH, Case, Hits, HttpLoad, InjectedFault, Late, Scope, fault, rises, shows
 from feedd.drill.durations import Span
 from feedd.drill.harmless import HARMLESS, HEALED
 from feedd.drill.harms import HARMS
-from feedd.drill.metrics_snapshot import Numbers
+from feedd.drill.metrics_snapshot import MetricsSnapshot
 from feedd.drill.run import in_order
 from feedd.exchange.fault_registry import FaultRegistry
 from feedd.exchange.faults import FAULT_KINDS
@@ -33,7 +33,7 @@ def test_each_case_has_a_name_of_its_own() -> None:
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 def test_exchange_takes_the_faults(case: Case) -> None:
     for step in case.does:
-        if isinstance(step, Fault):
+        if isinstance(step, InjectedFault):
             body = step.body(LIMITS)
             stream = "trade" if step.stream == EACH else step.stream
             seconds = None if step.seconds is None else step.seconds.of(LIMITS)
@@ -49,12 +49,12 @@ def test_harmless_oddity_must_prove_that_it_was_there(case: Case) -> None:
 
 
 def test_every_fault_of_the_exchange_is_drilled() -> None:
-    drilled = {step.name for case in CASES for step in case.does if isinstance(step, Fault)}
+    drilled = {step.name for case in CASES for step in case.does if isinstance(step, InjectedFault)}
     assert drilled == set(FAULT_KINDS)
 
 
 def test_every_nuisance_is_drilled() -> None:
-    assert {step for case in CASES for step in case.does if isinstance(step, Nuisance)} == set(Nuisance)
+    assert {step for case in CASES for step in case.does if isinstance(step, HttpLoad)} == set(HttpLoad)
 
 
 def test_every_reason_that_a_fault_can_bring_about_is_expected() -> None:
@@ -81,7 +81,7 @@ def test_fault_is_told_in_the_units_of_the_board() -> None:
 def test_case_is_told_in_words() -> None:
     case = Case(
         name="both",
-        does=(fault("mute", stream="trade"), fault("delay", ms=Span(seconds=1, stale=2)), Nuisance.SCRAPES),
+        does=(fault("mute", stream="trade"), fault("delay", ms=Span(seconds=1, stale=2)), HttpLoad.SCRAPES),
     )
     assert str(case) == (
         "mute on trade + delay (ms=1 x seconds + 2 x stale) + many scrapes of /metrics at once"
@@ -103,35 +103,35 @@ def test_only_one_of_several_symbols_is_touched_unless_it_is_said() -> None:
     assert {"everything_reset", "kill_switch", "others_reset"} <= everyone
 
 
-NOTHING = Numbers({})
+NOTHING = MetricsSnapshot({})
 
 
-def numbers(name: str, value: float, **labels: str) -> Numbers:
-    return Numbers({(name, frozenset(labels.items())): value})
+def snapshot(name: str, value: float, **labels: str) -> MetricsSnapshot:
+    return MetricsSnapshot({(name, frozenset(labels.items())): value})
 
 
 def test_counter_proves_by_rising() -> None:
     proof = rises("feedd_gaps_total", 2, stream="trade")
-    before = numbers("feedd_gaps_total", 5.0, stream="trade")
-    assert not proof.holds(before, numbers("feedd_gaps_total", 6.0, stream="trade"), 0, LIMITS)
-    assert not proof.holds(before, numbers("feedd_gaps_total", 9.0, stream="depth"), 0, LIMITS)
-    assert proof.holds(before, numbers("feedd_gaps_total", 7.0, stream="trade"), 0, LIMITS)
+    before = snapshot("feedd_gaps_total", 5.0, stream="trade")
+    assert not proof.holds(before, snapshot("feedd_gaps_total", 6.0, stream="trade"), 0, LIMITS)
+    assert not proof.holds(before, snapshot("feedd_gaps_total", 9.0, stream="depth"), 0, LIMITS)
+    assert proof.holds(before, snapshot("feedd_gaps_total", 7.0, stream="trade"), 0, LIMITS)
     assert str(proof) == 'feedd_gaps_total{stream="trade"} rises by 2'
 
 
 def test_gauge_proves_by_its_value() -> None:
     proof = shows("feedd_kill_switch", 1)
-    assert not proof.holds(NOTHING, numbers("feedd_kill_switch", 0.0), 0, LIMITS)
-    assert proof.holds(NOTHING, numbers("feedd_kill_switch", 1.0), 0, LIMITS)
+    assert not proof.holds(NOTHING, snapshot("feedd_kill_switch", 0.0), 0, LIMITS)
+    assert proof.holds(NOTHING, snapshot("feedd_kill_switch", 1.0), 0, LIMITS)
     assert str(proof) == "feedd_kill_switch is 1"
 
 
 def test_late_message_proves_by_its_bucket() -> None:
-    def latencies(in_time: float, late: float) -> Numbers:
+    def latencies(in_time: float, late: float) -> MetricsSnapshot:
         name = "feedd_exchange_latency_seconds"
         bounds = {"0.1": in_time, "1.0": in_time, "+Inf": in_time + late}
         buckets = {(f"{name}_bucket", frozenset({("le", bound)})): count for bound, count in bounds.items()}
-        return Numbers({**buckets, (f"{name}_count", frozenset()): in_time + late})
+        return MetricsSnapshot({**buckets, (f"{name}_count", frozenset()): in_time + late})
 
     proof = Late(Span(latency=1))
     assert not proof.holds(latencies(5, 1), latencies(9, 1), 0, LIMITS)

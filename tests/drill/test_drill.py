@@ -24,6 +24,7 @@ from feedd.drill.harmless import HARMLESS
 from feedd.drill.harms import HARMS
 from feedd.drill.judgement import Outcome
 from feedd.drill.run import prepared
+from feedd.drill.timing import DrillTiming
 from feedd.errors import UnavailableError
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Reason
@@ -230,23 +231,19 @@ async def test_case_that_means_nothing_to_the_daemon_is_skipped_and_says_why() -
     assert "harmless: 1 of 1 right, 3 skipped" in said[-1]
 
 
-async def test_symbol_that_does_not_come_to_rest_is_wrong_and_keeps_nobody_waiting(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("feedd.drill.runner.READY_SECONDS", 1.0)
-    monkeypatch.setattr("feedd.drill.runner.HOPELESS_SECONDS", 0.1)
+async def test_symbol_that_does_not_come_to_rest_is_wrong_and_keeps_nobody_waiting() -> None:
     outcomes: list[Outcome] = []
     async with (
         Exchange(EXCHANGE) as exchange,
         running(settings_for(exchange)) as feedd,
-        prepared(feedd.url, outcomes.append) as runner,
+        prepared(feedd.url, outcomes.append, timing=DrillTiming(ready=1.0, hopeless=0.1)) as runner,
     ):
         exchange.set_fault("mute")
         await feedd.until(lambda feedd: all(feedd.session(name).gate.halted for name in SYMBOLS))
         began = time.monotonic()
         await runner.run(named(["close_1001", "close_1000", "others_reset"]))
         assert time.monotonic() - began < 3.0
-        assert not await runner.see_all_open()
+        assert not await runner.wait_all_open()
     assert len(outcomes) == 3
     assert all(outcome.problems[0].startswith("not begun: ") for outcome in outcomes)
 
@@ -292,14 +289,13 @@ async def test_daemon_whose_halts_latch_is_not_drilled() -> None:
         assert "FEEDD_RESUME=manual" in await refused(feedd)
 
 
-async def test_halted_daemon_is_not_drilled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("feedd.drill.run.OPEN_SECONDS", 1.0)
+async def test_halted_daemon_is_not_drilled() -> None:
     async with Exchange(EXCHANGE) as exchange:
         settings = settings_for(exchange, FLAG_TRADING_HALTED="1")
         async with running(settings) as feedd:
             await feedd.until(lambda feedd: all(feedd.session(name).is_connected for name in SYMBOLS))
             with pytest.raises(NotReadyError, match=r"BTCUSDT \(kill_switch\), ETHUSDT \(kill_switch\)"):
-                await drill(feedd.url, named([]), print)
+                await drill(feedd.url, named([]), print, timing=DrillTiming(open=1.0))
 
 
 async def test_daemon_that_dies_ends_the_drill() -> None:
