@@ -55,9 +55,9 @@ class HttpLoad(Enum):
     """Loads on the daemon's HTTP side; the daemon's answers to each are checked."""
 
     SCRAPES = "many scrapes of /metrics at once"
-    QUESTIONS = "hundreds of questions to /gate"
-    DEAF_CONSUMER = "a consumer of /gate/events that never reads"
-    FICKLE_CONSUMERS = "consumers of /gate/events that come and go without a word"
+    GATE_REQUESTS = "hundreds of questions to /gate"
+    STALLED_CONSUMER = "a consumer of /gate/events that never reads"
+    ABORTING_CONSUMERS = "consumers of /gate/events that come and go without a word"
     BAD_REQUESTS = "requests that are no HTTP, or not allowed"
 
     def __str__(self) -> str:

@@ -188,10 +188,13 @@ VENUE: Final = (
 
 CONSUMERS: Final = (
     _odd("scrape_storm", HttpLoad.SCRAPES, GOES_ON),
-    _odd("gate_questions", HttpLoad.QUESTIONS, GOES_ON),
-    _odd("deaf_consumer", HttpLoad.DEAF_CONSUMER, rises("feedd_consumer_disconnects_total"), GOES_ON),
+    _odd("gate_questions", HttpLoad.GATE_REQUESTS, GOES_ON),
+    _odd("deaf_consumer", HttpLoad.STALLED_CONSUMER, rises("feedd_consumer_disconnects_total"), GOES_ON),
     _odd(
-        "fickle_consumers", HttpLoad.FICKLE_CONSUMERS, rises("feedd_consumer_disconnects_total", 10), GOES_ON
+        "fickle_consumers",
+        HttpLoad.ABORTING_CONSUMERS,
+        rises("feedd_consumer_disconnects_total", 10),
+        GOES_ON,
     ),
     _odd("bad_requests", HttpLoad.BAD_REQUESTS, GOES_ON),
 )

@@ -13,7 +13,7 @@ from feedd.drill.case import HttpLoad
 from feedd.errors import FeeddError
 
 _SCRAPES: Final = 30
-_QUESTIONS: Final = 300
+_GATE_REQUESTS: Final = 300
 _AT_ONCE: Final = 20
 _CONSUMERS: Final = 20
 _UNREAD_SECONDS: Final = 1.0
@@ -53,7 +53,7 @@ async def _scrape(http: aiohttp.ClientSession, url: str) -> None:
 
 async def _request_gate(http: aiohttp.ClientSession, url: str) -> None:
     # Other symbols may be halted at the time: the answer is then 503, and just as good.
-    await _request_often(http, f"{url}/gate", _QUESTIONS, (200, 503))
+    await _request_often(http, f"{url}/gate", _GATE_REQUESTS, (200, 503))
 
 
 async def _request_often(http: aiohttp.ClientSession, url: str, times: int, right: tuple[int, ...]) -> None:
@@ -113,8 +113,8 @@ def _expect(line: bytes, status: bytes) -> None:
 
 _LOADS: Final[Mapping[HttpLoad, Callable[[aiohttp.ClientSession, str], Awaitable[None]]]] = {
     HttpLoad.SCRAPES: _scrape,
-    HttpLoad.QUESTIONS: _request_gate,
-    HttpLoad.DEAF_CONSUMER: _never_read,
-    HttpLoad.FICKLE_CONSUMERS: _come_and_go,
+    HttpLoad.GATE_REQUESTS: _request_gate,
+    HttpLoad.STALLED_CONSUMER: _never_read,
+    HttpLoad.ABORTING_CONSUMERS: _come_and_go,
     HttpLoad.BAD_REQUESTS: _send_bad_requests,
 }

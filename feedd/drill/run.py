@@ -53,15 +53,12 @@ async def drill(
     stays: bool = True,
     timing: DrillTiming = DEFAULT_TIMING,
 ) -> bool:
-    """Drill the daemon at `url`, printing the report line by line; return whether all was right.
+    """Drill the daemon whose HTTP side is at `url`, printing the report; return whether all was right.
 
     Args:
-        url: the daemon's HTTP side, without a path.
-        cases: the cases to run.
         print_line: called with each line of the report.
         env_file: the daemon's env-file, if it may be edited.
         stays: the daemon is needed afterwards: wait until all its gates are open again.
-        timing: how long to wait for what.
 
     Raises:
         NotDrillableError: it doesn't watch an embedded exchange, or something forbids a drill.
@@ -76,23 +73,26 @@ async def drill(
 
     async with prepared(url, report, env_file, timing) as runner:
         began, target = time.monotonic(), runner.target
-        possible = [case for case in cases if not target.lacks(case)]
-        skipped = [(case, lacking) for case in cases if (lacking := target.lacks(case))]
-        print_line(
-            f"{len(possible)} cases on {len(target.drilled_symbols)} of {len(target.symbols)} symbols "
-            f"of {target.url}"
-        )
+        skipped = {case.name: lacking for case in cases if (lacking := target.lacks(case))}
+        possible = [case for case in cases if case.name not in skipped]
+        print_line(f"{len(possible)} cases on {target}")
         print_line(table.heading())
-        await runner.run(in_order(possible))
-        problems = list(runner.strays())
-        if stays and not await runner.wait_all_open():
-            problems.append("not every gate is open again")
-    for case, lacking in skipped:
-        print_line(f"skipped {case.name}: {lacking}")
+        problems = await _run(runner, possible, stays)
+    for name, lacking in skipped.items():
+        print_line(f"skipped {name}: {lacking}")
     for problem in problems:
         print_line(f"WRONG: {problem}")
     print_line(f"{summary(outcomes)}, {len(skipped)} skipped, in {time.monotonic() - began:.0f} s")
     return not problems and all(outcome.is_right for outcome in outcomes)
+
+
+async def _run(runner: CaseRunner, cases: Sequence[Case], stays: bool) -> list[str]:
+    """Run the cases; return the problems that are no case's."""
+    await runner.run(in_order(cases))
+    problems = list(runner.strays())
+    if stays and not await runner.wait_all_open():
+        problems.append("not every gate is open again")
+    return problems
 
 
 def in_order(cases: Iterable[Case]) -> list[Case]:

@@ -55,6 +55,9 @@ class DrillTarget:
         """The symbols that cases run on. Of several, one is left out: its gate must never change."""
         return (self.symbols[:-1] if len(self.symbols) > 3 else self.symbols)[:WORKERS_MAX]
 
+    def __str__(self) -> str:
+        return f"{len(self.drilled_symbols)} of {len(self.symbols)} symbols of {self.url}"
+
     def lacks(self, case: Case) -> str | None:
         """Say what a case needs that the daemon hasn't; None if it lacks nothing."""
         if missing := sorted(case.streams - set(self.streams)):

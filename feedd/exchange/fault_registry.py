@@ -43,7 +43,7 @@ class Fault(Generic[K]):
         self.hit += hits
 
     def hits_next(self) -> bool:
-        """Count the next message that the fault covers, and tell whether it is hit: each n-th one is."""
+        """Count the next message that the fault covers; return whether it is hit, as each n-th is."""
         if isinstance(self.kind, MessageFault):
             self._passed += 1
             if self.is_spent or self._passed % self.kind.every:
@@ -78,7 +78,7 @@ class StreamFaults:
         return self._faults.get(kind)
 
     def hits_next(self, kind: type[FaultKind]) -> bool:
-        """Count the stream's next message, and tell whether a fault of this kind hits it."""
+        """Count the stream's next message; return whether a fault of this kind hits it."""
         fault = self._faults.get(kind)
         return fault is not None and fault.hits_next()
 

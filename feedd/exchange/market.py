@@ -29,7 +29,7 @@ from feedd.exchange.timed_streams import MarketState, PayloadBuilder, TimedStrea
 SLOT = 10_000
 """The time between two steps of the market: no message is sent later than this after its event."""
 
-NOBODY: Watched = {}
+_UNWATCHED: Watched = {}
 
 _NEVER = sys.maxsize
 _KEPT_AWAKE = 600 * SECOND
@@ -55,7 +55,7 @@ class SymbolMarket:
         self._trade_id = self._random.randint(10**8, 10**9)
         self._aggregate_id = self._random.randint(10**7, 10**8)
         self._top = book.top
-        self._watched = NOBODY
+        self._watched = _UNWATCHED
         self._timed: dict[str, TimedStream] = {}
         self._tick_length = SECOND
         self._next_tick = _NEVER

@@ -99,11 +99,11 @@ class Exchange:
     async def run_until(self, stop: asyncio.Event) -> None:
         """Run until told to stop, or until a bug ends the market, which `stop` then raises."""
         assert self._driver is not None
-        told = asyncio.create_task(stop.wait())
+        stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({told, self._driver}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({stopping, self._driver}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            told.cancel()
+            stopping.cancel()
 
     async def __aenter__(self) -> Self:
         await self.start()

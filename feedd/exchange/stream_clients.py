@@ -62,7 +62,7 @@ class StreamClients:
         self._unflushed: set[ClientConnection] = set()
         self._stopping = asyncio.Event()
 
-    # --- for whoever runs the exchange
+    # --- for the server
 
     def carrying(self, symbol: str | None) -> list[ClientConnection]:
         """List the open connections, or those of them that carry a symbol."""
