@@ -1,4 +1,4 @@
-"""Nuisances notice when they are answered as they should not be."""
+"""Each load notices wrong answers."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_book_without_changes_has_nothing_to_tell() -> None:
     assert not make_book().collect_changes()
 
 
-def test_unfollowed_changes_stand_still() -> None:
+def test_collection_that_was_ended_stands_still() -> None:
     book = make_book()
     changes = book.collect_changes()
     book.stop_collecting(changes)
@@ -62,7 +62,7 @@ def test_unfollowed_changes_stand_still() -> None:
     assert not changes
 
 
-def test_restarted_ids_begin_at_one_for_followers_too() -> None:
+def test_restarted_ids_begin_at_one_for_collections_too() -> None:
     book = make_book()
     changes = book.collect_changes()
     book.trade(1, is_bid=True)

@@ -110,3 +110,9 @@ async def test_timers_of_an_ended_connection_do_not_run(pair: Pair) -> None:
     pair.connection.drop()
     await asyncio.sleep(0.02)
     assert ran == []
+
+
+async def test_symbols_are_new_to_a_connection_once(pair: Pair) -> None:
+    assert pair.connection.carry(frozenset({"A", "B"})) == {"A", "B"}
+    assert pair.connection.carry(frozenset({"B", "C"})) == {"C"}
+    assert pair.connection.symbols == {"B", "C"}

@@ -16,32 +16,34 @@ async def listener() -> AsyncIterator[ExchangeListener]:
     listener.close()
 
 
-async def knock(listener: ExchangeListener) -> None:
+async def connect(listener: ExchangeListener) -> None:
     host, _, port = listener.address.rpartition(":")
     _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
     writer.close()
     await writer.wait_closed()
 
 
-async def test_door_opens_on_a_free_port(listener: ExchangeListener) -> None:
+async def test_listener_opens_on_a_free_port(listener: ExchangeListener) -> None:
     await listener.open("127.0.0.1", 0)
     assert listener.is_accepting
-    await knock(listener)
+    await connect(listener)
 
 
-async def test_shut_door_refuses_and_opens_on_the_same_port(listener: ExchangeListener) -> None:
+async def test_listener_that_stops_accepting_refuses_and_reopens_its_port(
+    listener: ExchangeListener,
+) -> None:
     await listener.open("127.0.0.1", 0)
     address = listener.address
     listener.stop_accepting()
     assert not listener.is_accepting
     with pytest.raises(ConnectionRefusedError):
-        await knock(listener)
+        await connect(listener)
     await listener.reopen()
     assert listener.address == address
-    await knock(listener)
+    await connect(listener)
 
 
-async def test_nobody_takes_the_port_while_the_door_is_shut(listener: ExchangeListener) -> None:
+async def test_nobody_takes_the_port_while_nothing_is_accepted(listener: ExchangeListener) -> None:
     await listener.open("127.0.0.1", 0)
     listener.stop_accepting()
     port = int(listener.address.rpartition(":")[2])
@@ -62,7 +64,7 @@ async def test_address_in_use_is_named(listener: ExchangeListener) -> None:
 async def test_any_address_is_reached_over_loopback(listener: ExchangeListener) -> None:
     await listener.open("0.0.0.0", 0)
     assert listener.address.startswith("127.0.0.1:")
-    await knock(listener)
+    await connect(listener)
 
 
 async def test_ipv6_address_stands_in_brackets(listener: ExchangeListener) -> None:
@@ -71,4 +73,4 @@ async def test_ipv6_address_stands_in_brackets(listener: ExchangeListener) -> No
     except OSError:
         pytest.skip("there is no IPv6 loopback here")
     assert listener.address.startswith("[::1]:")
-    await knock(listener)
+    await connect(listener)

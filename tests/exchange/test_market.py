@@ -274,6 +274,16 @@ def test_clock_that_is_set_back_does_not_silence_the_market() -> None:
     assert len(payloads(messages, "kline_1s")) == 2
 
 
+def test_stream_that_is_watched_later_begins_at_that_time() -> None:
+    market = Market(("BTCUSDT",), 1, 0)
+    market.watch("BTCUSDT", {"trade": MS})
+    market.advance(START)
+    market.watch("BTCUSDT", {"kline_1s": MS})
+    market.advance(START + 5 * SECOND)
+    candles = payloads(market.advance(START + 8 * SECOND), "kline_1s")
+    assert [candle["E"] for candle in candles] == [(START // SECOND + later) * 1000 for later in (6, 7, 8)]
+
+
 def test_market_never_asked_for_is_never_made() -> None:
     market = Market(("BTCUSDT", "ETHUSDT"), 1, 10)
     assert market.next_due(START) is None

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from feedd.exchange.fault_registry import FaultRegistry
 from feedd.exchange.faults import FAULT_KINDS
-from feedd.exchange.pages import describe, front_page, known_faults
+from feedd.exchange.pages import describe, error_page, front_page, known_faults
 
 
 def test_front_page_names_symbols_endpoints_and_faults() -> None:
@@ -35,3 +35,10 @@ def test_fault_that_is_on_is_described() -> None:
         "arguments": {"ms": 1500},
     }
     assert describe(registry.set("mute", 100.0, arguments={}), 102.0)["seconds_left"] is None
+
+
+def test_error_page_is_html_and_asks_for_a_pause_only_where_told_to() -> None:
+    page = error_page(503)
+    assert (page.status, page.content_type, "Retry-After" in page.headers) == (503, "text/html", False)
+    assert page.text == "<html><head><title>503</title></head><body><h1>503</h1></body></html>"
+    assert error_page(429, 0).headers["Retry-After"] == "0"

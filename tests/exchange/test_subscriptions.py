@@ -9,12 +9,12 @@ MS, US = TimeUnit.MILLISECOND, TimeUnit.MICROSECOND
 
 
 @dataclass(eq=False)
-class StreamSink:
+class Sink:
     unit: TimeUnit = MS
 
 
 def test_names_split_into_symbol_and_kind() -> None:
-    subscriptions: Subscriptions[StreamSink] = Subscriptions(("BTCUSDT", "测试X"))
+    subscriptions: Subscriptions[Sink] = Subscriptions(("BTCUSDT", "测试X"))
     assert subscriptions.split("btcusdt@depth@100ms") == ("BTCUSDT", "depth@100ms")
     assert subscriptions.split("测试x@trade") == ("测试X", "trade")
     for name in ("BTCUSDT@trade", "ethusdt@trade", "btcusdt", "btcusdt@", "!miniTicker@arr"):
@@ -22,9 +22,9 @@ def test_names_split_into_symbol_and_kind() -> None:
     assert subscriptions.symbols(["btcusdt@trade", "btcusdt@x", "ethusdt@trade"]) == {"BTCUSDT"}
 
 
-def test_audience_is_who_subscribed_and_changes_are_told_by_symbol() -> None:
-    subscriptions: Subscriptions[StreamSink] = Subscriptions(("A", "B"))
-    one, two = StreamSink(), StreamSink(US)
+def test_subscribers_are_those_who_subscribed_and_the_symbols_concerned_are_returned() -> None:
+    subscriptions: Subscriptions[Sink] = Subscriptions(("A", "B"))
+    one, two = Sink(), Sink(US)
     assert subscriptions.subscribe(one, ["a@trade", "b@trade", "zzz@trade"]) == {"A", "B"}
     assert subscriptions.subscribe(two, ["a@trade"]) == {"A"}
     assert list(subscriptions.subscribers("A", "trade")) == [one, two]
@@ -35,15 +35,15 @@ def test_audience_is_who_subscribed_and_changes_are_told_by_symbol() -> None:
 
 
 def test_same_streams_again_change_nothing() -> None:
-    subscriptions: Subscriptions[StreamSink] = Subscriptions(("A",))
-    one = StreamSink()
+    subscriptions: Subscriptions[Sink] = Subscriptions(("A",))
+    one = Sink()
     subscriptions.subscribe(one, ["a@trade"])
     assert subscriptions.subscribe(one, ["a@trade"]) == set()
 
 
 def test_who_leaves_is_forgotten() -> None:
-    subscriptions: Subscriptions[StreamSink] = Subscriptions(("A",))
-    one = StreamSink()
+    subscriptions: Subscriptions[Sink] = Subscriptions(("A",))
+    one = Sink()
     subscriptions.subscribe(one, ["a@trade"])
     assert subscriptions.subscribe(one, ()) == {"A"}
     assert subscriptions.subscribe(one, ()) == set()
