@@ -140,6 +140,9 @@ class CaseRunner:
 
     def note_change(self, change: ObservedChange) -> None:
         """Assign a change of a gate to the case of its symbol; without one it counts against all that run."""
+        # A change belongs to the case that is judged by its symbol. Symbols that have a fault on purpose are
+        # exempt, and so are those of a case that has ended until their gate has opened, as its effects may
+        # come late. Any other change has no known cause: it counts against every case that runs at the time.
         self._changed_at[change.symbol] = change.at
         if change.symbol in self._retired:
             if not change.halted:

@@ -208,13 +208,14 @@ async def test_what_is_found_while_the_machine_stands_still_is_no_finding() -> N
 
 async def test_symbol_that_does_not_come_to_rest_is_wrong_and_keeps_nobody_waiting() -> None:
     outcomes: list[Outcome] = []
-    timing = DrillTiming(pace=0.2, ready=1.0, hopeless=0.1)
+    timing = DrillTiming(pace=0.2, ready=2.0, hopeless=0.1)
     async with drilling(outcomes, timing) as (exchange, feedd, runner):
         exchange.set_fault("mute")
         await feedd.until(lambda feedd: all(feedd.session(name).gate.halted for name in SYMBOLS))
         began = time.monotonic()
         await runner.run(named(["close_1001", "close_1000", "others_reset"]))
-        assert time.monotonic() - began < 3.0
         assert not await runner.wait_all_open()
+        # The first two cases wait at the same time; after that nothing is waited for but briefly.
+        assert 2.0 <= time.monotonic() - began < 4.0
     assert len(outcomes) == 3
     assert all(outcome.problems[0].startswith("not begun: ") for outcome in outcomes)
