@@ -47,7 +47,7 @@ class Exchange:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings or ExchangeSettings()
-        self.seen = Stats()
+        self.stats = Stats()
         """Counts of what its clients did."""
         self._source = _make_source(self.settings)
         self.symbols = self._source.symbols
@@ -57,7 +57,7 @@ class Exchange:
         self._pipeline = FaultPipeline(self.faults)
         self._subscriptions: Subscriptions[ClientConnection] = Subscriptions(self.symbols)
         self._clients = StreamClients(
-            self.settings, self._subscriptions, self.faults, self.seen, self._clocks, self._streams_changed
+            self.settings, self._subscriptions, self.faults, self.stats, self._clocks, self._streams_changed
         )
         self._wake = asyncio.Event()
         self._runner = web.AppRunner(self._make_app(), access_log=None, shutdown_timeout=_GOODBYE)
@@ -144,7 +144,7 @@ class Exchange:
         Raises:
             TimeoutError: it didn't in time.
         """
-        await self.seen.wait_until(condition, timeout)
+        await self.stats.wait_until(condition, timeout)
 
     async def wait_connected(self, symbol: str, connects: int = 1, timeout: float = 10.0) -> None:
         """Wait until a symbol has an open connection, and has had so many since the start.
@@ -152,7 +152,7 @@ class Exchange:
         Raises:
             TimeoutError: it hadn't in time.
         """
-        counts = self.seen.connects_by_symbol
+        counts = self.stats.connects_by_symbol
         await self.wait_until(
             lambda: counts[symbol] >= connects and self.open_connections(symbol) > 0, timeout
         )
@@ -265,7 +265,7 @@ class Exchange:
             self.faults.expire(now)
             if not self._listener.is_accepting and self.faults.find(faults.Refuse) is None:
                 await self._listener.reopen()
-                self.seen.notify()
+                self.stats.notify()
             due = self._publish_due(now)
             timer = None if math.isinf(due) else loop.call_later(max(due - now, 0.0), self._wake.set)
             await self._wake.wait()
@@ -303,7 +303,7 @@ class Exchange:
     def _make_app(self) -> web.Application:
         app = web.Application()
         api = Api(self._source, self.faults, self.settings.weight_per_minute)
-        http = HttpSide(self, api, self._clocks, self.seen, self.settings.weight_per_minute)
+        http = HttpSide(self, api, self._clocks, self.stats, self.settings.weight_per_minute)
         app.add_routes(http.routes())
         for path in ("/stream", "/ws", "/ws/{streams:.*}"):
             app.router.add_get(path, self._clients.serve)

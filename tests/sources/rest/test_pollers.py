@@ -51,7 +51,7 @@ async def test_skewed_venue_is_measured_within_the_stated_error() -> None:
         await ClockKeeper(venue, estimate).sync()
         offset = estimate.offset_from_wall(time.monotonic(), time.time())
         assert offset == pytest.approx(4.0, abs=estimate.error_at(time.monotonic()) + 0.001)
-        assert exchange.seen.requests["time"] == SAMPLES
+        assert exchange.stats.requests["time"] == SAMPLES
 
 
 @pytest.mark.parametrize("status", [418, 429, 503])
@@ -156,10 +156,10 @@ async def test_keeper_asks_again_after_an_outage_and_when_in_doubt(monkeypatch: 
         estimate = clock()
         keeper = ClockKeeper(venue, estimate)
         task = asyncio.create_task(keeper.run())
-        await exchange.seen.wait_until(lambda: exchange.seen.requests["time"] > 0, 5.0)
+        await exchange.stats.wait_until(lambda: exchange.stats.requests["time"] > 0, 5.0)
         assert estimate.synced_at is None
         exchange.clear_fault(fault)
-        await exchange.seen.wait_until(lambda: exchange.seen.requests["time"] > SAMPLES, 5.0)
+        await exchange.stats.wait_until(lambda: exchange.stats.requests["time"] > SAMPLES, 5.0)
         exchange.set_fault("clock_skew", ms=-2000)
         keeper.doubt()
         async with asyncio.timeout(5.0):
@@ -188,7 +188,7 @@ async def test_a_thousand_symbols_are_asked_in_portions() -> None:
         await StatusKeeper(
             VenueStatus(asking(http), exchange.rest_url), lambda: symbols, told.__setitem__
         ).ask()
-        assert exchange.seen.requests["exchangeInfo"] == 10
+        assert exchange.stats.requests["exchangeInfo"] == 10
     assert told == dict.fromkeys(symbols, "TRADING") | {symbols[777]: "BREAK"}
 
 
