@@ -139,9 +139,9 @@ async def test_symbols_come_and_go_without_touching_the_others(tmp_path: Path) -
             await feedd.until_open()
             assert set(feedd.daemon.state.symbols) == {OTHER, "SOLUSDT"}
             assert feedd.symbol_state(OTHER).counts.connects == 1
-            assert exchange.seen.connects_by_symbol[OTHER] == 1
+            assert exchange.stats.connects_by_symbol[OTHER] == 1
             await exchange.wait_disconnected(HIT)
-            assert exchange.seen.close_codes[1001] == 1
+            assert exchange.stats.close_codes[1001] == 1
             _, metrics = await feedd.get("/metrics")
             assert f'symbol="{HIT}"' not in metrics
             assert 'feedd_trading_halted{symbol="SOLUSDT"} 0\n' in metrics
@@ -213,7 +213,7 @@ async def test_source_switches_to_static_data_and_back(
             await feedd.until(lambda _: feedd.daemon.state.source is Source.STATIC)
             await feedd.until_open()
             assert exchange.open_connections() == 0
-            assert exchange.seen.close_codes[1001] == len(SYMBOLS)
+            assert exchange.stats.close_codes[1001] == len(SYMBOLS)
             assert _was_closed_in_between(static.gates(HIT, before))
             status, answer = await feedd.get_json("/gate")
             assert (status, answer["source"], answer["reasons"]) == (503, "static", ["static_source"])

@@ -1,8 +1,8 @@
-"""The drill: breaks the embedded exchange that a running daemon watches, and sees what the daemon does.
+"""The drill: injects faults into the embedded exchange that a daemon watches, and checks how it reacts.
 
-It is the operator's proof that every harm halts for its reason in its time, and that nothing harmless does.
-It knows only what everyone can ask: the daemon's HTTP side and the exchange's fault board. The list of cases
-is data: `harms.py` and `harmless.py`.
+It is the operator's proof that every harm halts for the expected reason in time, and that nothing harmless
+halts. It uses public interfaces only: the daemon's HTTP side and the exchange's fault board. The cases are
+data: `harms.py` and `harmless.py`.
 """
 
 from __future__ import annotations

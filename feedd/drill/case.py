@@ -1,4 +1,4 @@
-"""What a case of the drill is made of: what is done, what must come of it, and what proves it."""
+"""The parts of a drill's case: its steps, the expected halt, and the proof that the steps took effect."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from feedd.drill.durations import Limits, Span
-from feedd.drill.metrics_snapshot import Labels, Numbers
+from feedd.drill.durations import DurationLimits, Span
+from feedd.drill.metrics_snapshot import Labels, MetricsSnapshot
 from feedd.model import Reason
 
 EACH: Final = "each"
-"""Stands for the streams that the daemon has of a symbol: a fault of each one."""
+"""Stands for each of the streams that the daemon has of a symbol: one fault for each."""
 
 Argument = int | float | str | bool | Span
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """A fault of the exchange's board. Without `seconds` it is taken back once it has shown what it does."""
+class InjectedFault:
+    """A fault of the exchange. Without `seconds` it is cleared once its effect was observed."""
 
     name: str
     stream: str | None = None
     seconds: Span | None = None
     arguments: Mapping[str, Argument] = field(default_factory=dict)
 
-    def body(self, limits: Limits) -> dict[str, object]:
-        """Return what the board is told, but for the symbol, the stream and the time."""
+    def body(self, limits: DurationLimits) -> dict[str, object]:
+        """Return the fault board's request, without symbol, stream and time."""
         return {"fault": self.name} | {
             name: _value(name, argument, limits) for name, argument in self.arguments.items()
         }
@@ -39,35 +39,36 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class EnvFile:
-    """An edit of the daemon's env-file, which is taken back afterwards."""
+class EnvFileEdit:
+    """An edit of the daemon's env-file, which is reverted afterwards."""
 
     edit: Callable[[bytes], bytes | None]
-    """What becomes of the content; None removes the file."""
+    """Returns the new content; None removes the file."""
     text: str
+    """What the edit does, in words."""
 
     def __str__(self) -> str:
         return self.text
 
 
-class Nuisance(Enum):
-    """What people and programs do to the daemon's HTTP side; each is checked to have been answered."""
+class HttpLoad(Enum):
+    """Loads on the daemon's HTTP side; the daemon's answers to each are checked."""
 
     SCRAPES = "many scrapes of /metrics at once"
-    QUESTIONS = "hundreds of questions to /gate"
-    DEAF_CONSUMER = "a consumer of /gate/events that never reads"
-    FICKLE_CONSUMERS = "consumers of /gate/events that come and go without a word"
+    GATE_REQUESTS = "hundreds of questions to /gate"
+    STALLED_CONSUMER = "a consumer of /gate/events that never reads"
+    ABORTING_CONSUMERS = "consumers of /gate/events that come and go without a word"
     BAD_REQUESTS = "requests that are no HTTP, or not allowed"
 
     def __str__(self) -> str:
         return self.value
 
 
-Step = Fault | EnvFile | Nuisance
+Step = InjectedFault | EnvFileEdit | HttpLoad
 
 
 class Scope(Enum):
-    """Whom a case is about, and what may run beside it."""
+    """Which symbols a case is about, and what may run at the same time."""
 
     SYMBOL = "one symbol, while others have cases of their own"
     VENUE = "one symbol; it needs the venue's REST side for itself"
@@ -78,13 +79,14 @@ class Scope(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rises:
-    """A counter has risen."""
+    """Proof: a counter has risen by at least so much."""
 
     series: str
     by: float
     labels: Labels
 
-    def holds(self, before: Numbers, now: Numbers, hits: int, limits: Limits) -> bool:
+    def holds(self, before: MetricsSnapshot, now: MetricsSnapshot, hits: int, limits: DurationLimits) -> bool:
+        """Say whether the proof is there, `before` being the metrics from before the case."""
         return now.total(self.series, self.labels) - before.total(self.series, self.labels) >= self.by
 
     def __str__(self) -> str:
@@ -93,13 +95,14 @@ class Rises:
 
 @dataclass(frozen=True, slots=True)
 class Shows:
-    """A gauge shows a value."""
+    """Proof: a gauge has a value."""
 
     series: str
     value: float
     labels: Labels
 
-    def holds(self, before: Numbers, now: Numbers, hits: int, limits: Limits) -> bool:
+    def holds(self, before: MetricsSnapshot, now: MetricsSnapshot, hits: int, limits: DurationLimits) -> bool:
+        """Say whether the proof is there, `before` being the metrics from before the case."""
         return now.total(self.series, self.labels) == self.value
 
     def __str__(self) -> str:
@@ -108,11 +111,12 @@ class Shows:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """Some message was later than so long, as well as the buckets of latency can tell."""
+    """Proof: a message was later than this, to the precision of the latency histogram's buckets."""
 
     than: Span
 
-    def holds(self, before: Numbers, now: Numbers, hits: int, limits: Limits) -> bool:
+    def holds(self, before: MetricsSnapshot, now: MetricsSnapshot, hits: int, limits: DurationLimits) -> bool:
+        """Say whether the proof is there, `before` being the metrics from before the case."""
         seconds = self.than.of(limits)
         series = "feedd_exchange_latency_seconds"
         return now.above(series, seconds) > before.above(series, seconds)
@@ -123,11 +127,12 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """The exchange's fault has hit so many messages, handshakes or questions."""
+    """Proof: the exchange's fault has hit so many messages, handshakes or requests."""
 
     count: int
 
-    def holds(self, before: Numbers, now: Numbers, hits: int, limits: Limits) -> bool:
+    def holds(self, before: MetricsSnapshot, now: MetricsSnapshot, hits: int, limits: DurationLimits) -> bool:
+        """Say whether the proof is there, `before` being the metrics from before the case."""
         return hits >= self.count
 
     def __str__(self) -> str:
@@ -145,42 +150,44 @@ RESUME: Final = Span(seconds=1, resume=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One fault, or several at once, and what a daemon has to make of it."""
+    """One fault or several at once, and how a daemon must react."""
 
     name: str
     does: tuple[Step, ...]
     expected: Reason | None = None
-    """The reason that has to halt the symbol; None where nothing may."""
+    """The reason for which the symbol must halt; None where nothing may halt it."""
     also: frozenset[Reason] = frozenset()
-    """Reasons that may become active besides."""
+    """Other reasons that may become active."""
     halt: Span = HALT
     """How soon it must halt, counted from the first step."""
     hold: Span = HOLD
-    """How long it lasts once it has halted; where nothing halts, how long it lasts."""
+    """How long the fault lasts after the halt; where nothing halts, how long it lasts."""
     proof: tuple[Proof, ...] = ()
-    """What shows that it arrived at all."""
+    """What shows that the fault took effect."""
     proven: Span = PROVEN
-    """How soon that must show, not counting the pauses that the daemon makes between attempts to connect."""
+    """How soon that must show, besides the pauses that the daemon makes between attempts to connect."""
     resume: Span = RESUME
-    """How soon the gate must open when it is over, again without those pauses."""
+    """How soon the gate must open after its end, besides those pauses."""
     scope: Scope = Scope.SYMBOL
     is_slow: bool = False
-    """The daemon may take a minute and more to come back, so that its coming back isn't awaited."""
+    """The daemon may take a minute or more to reopen the gate, so that this isn't awaited."""
 
     @property
     def is_harm(self) -> bool:
+        """Whether it must halt the symbol."""
         return self.expected is not None
 
     @property
     def streams(self) -> frozenset[str]:
-        """The streams that a daemon must have for the case to mean anything."""
-        of_faults = {step.stream for step in self.does if isinstance(step, Fault)}
+        """The streams that a daemon must have for the case to apply."""
+        of_faults = {step.stream for step in self.does if isinstance(step, InjectedFault)}
         of_proof = {dict(proof.labels).get("stream") for proof in self.proof if isinstance(proof, Rises)}
         return frozenset(stream for stream in of_faults | of_proof if stream not in (None, EACH))
 
     @property
     def needs_env_file(self) -> bool:
-        return any(isinstance(step, EnvFile) for step in self.does)
+        """Whether it edits the env-file."""
+        return any(isinstance(step, EnvFileEdit) for step in self.does)
 
     def __str__(self) -> str:
         return " + ".join(map(str, self.does))
@@ -188,22 +195,22 @@ class Case:
 
 def fault(
     name: str, *, stream: str | None = None, seconds: Span | None = None, **arguments: Argument
-) -> Fault:
-    """Write a fault as the table does."""
-    return Fault(name, stream, seconds, arguments)
+) -> InjectedFault:
+    """Make a fault from keywords."""
+    return InjectedFault(name, stream, seconds, arguments)
 
 
 def rises(series: str, by: float = 1, **labels: str) -> Rises:
-    """Write a proof by counter as the table does."""
+    """Make a proof by counter from keywords."""
     return Rises(series, by, frozenset(labels.items()))
 
 
 def shows(series: str, value: float, **labels: str) -> Shows:
-    """Write a proof by gauge as the table does."""
+    """Make a proof by gauge from keywords."""
     return Shows(series, value, frozenset(labels.items()))
 
 
-def _value(name: str, argument: Argument, limits: Limits) -> object:
+def _value(name: str, argument: Argument, limits: DurationLimits) -> object:
     if not isinstance(argument, Span):
         return argument
     seconds = argument.of(limits)

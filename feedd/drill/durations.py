@@ -1,4 +1,4 @@
-"""Times as a drill states them: in multiples of what the drilled daemon itself promises."""
+"""Durations of a drill: in seconds, and in multiples of the drilled daemon's own thresholds. Pure."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """One symbol's thresholds as the daemon tells them, and its pace. All in seconds."""
+class DurationLimits:
+    """One symbol's thresholds, by the daemon's status, and its message rate. All in seconds."""
 
     stale: float
     """Without a message for this long the symbol is stale."""
     latency: float
-    """Messages that are later than this are too late."""
+    """Messages that are later than this halt for latency."""
     resume: float
-    """So long the data must have been good before a halt lifts."""
+    """How long data must have been good before a halt lifts."""
     status: float
-    """How often the venue is asked whether it trades the symbol."""
+    """How often the daemon polls the exchange for the symbol's status."""
     window: float
     """How long the symbol takes for the hundred messages among which the daemon tolerates a few bad ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """A time: seconds, and multiples of the thresholds of that name."""
+    """A duration: seconds, plus multiples of the thresholds of that name."""
 
     seconds: float = 0.0
     stale: float = 0.0
@@ -32,8 +32,8 @@ class Span:
     status: float = 0.0
     window: float = 0.0
 
-    def of(self, limits: Limits) -> float:
-        """Return it in seconds for a symbol with these limits."""
+    def of(self, limits: DurationLimits) -> float:
+        """Return the duration in seconds for a symbol with these limits."""
         return (
             self.seconds
             + self.stale * limits.stale

@@ -1,4 +1,4 @@
-"""A change of a gate, as somebody outside hears of it."""
+"""A change of a gate, as a consumer of the daemon receives it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from feedd.model import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ObservedChange:
     """One change of one gate."""
 
     at: float
-    """When it was heard, in monotonic seconds."""
-    told: float
-    """When it came about, by the daemon's own clock: seconds since the epoch."""
+    """When the event was received, in monotonic seconds."""
+    reported_at: float
+    """When the gate changed, by the daemon's own clock: seconds since the epoch."""
     symbol: str
     added: tuple[Reason, ...]
+    """The reasons that became active with it."""
     reasons: tuple[Reason, ...]
     """All that are active after it."""
 
     @property
     def halted(self) -> bool:
+        """Whether the gate is halted after it."""
         return bool(self.reasons)

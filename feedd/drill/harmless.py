@@ -1,4 +1,4 @@
-"""What is odd, and must not halt anything: each entry also says what proves that the oddity was there."""
+"""The cases that must not halt anything; each states the proof that its oddity took effect."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Final
 
 from feedd.drill.case import (
     Case,
-    EnvFile,
-    Fault,
+    EnvFileEdit,
     Hits,
+    HttpLoad,
+    InjectedFault,
     Late,
-    Nuisance,
     Proof,
     Scope,
     Step,
@@ -24,7 +24,7 @@ from feedd.model import DisconnectReason, InvalidReason
 BRIEFLY: Final = Span(seconds=0.3)
 PROVEN: Final = Span(seconds=3)
 GOES_ON: Final = rises("feedd_messages_total", 3)
-"""Data was handed on all the while."""
+"""Data was handed on meanwhile."""
 
 
 def _odd(
@@ -38,13 +38,13 @@ def _odd(
     return Case(name=name, does=(step,), hold=hold, proof=proof, proven=proven, scope=scope)
 
 
-def _one_bad(name: str, step: Fault, reason: InvalidReason) -> Case:
-    """A single bad message is an accident."""
+def _one_bad(name: str, step: InjectedFault, reason: InvalidReason) -> Case:
+    """A single bad message halts nothing."""
     return _odd(name, step, rises("feedd_invalid_messages_total", reason=reason), GOES_ON)
 
 
 def _silent_stream(name: str, stream: str, sibling: str) -> Case:
-    """One stream is silent for longer than the symbol may be, but the symbol isn't."""
+    """One stream is silent for longer than the symbol may be, while its other streams are not."""
     return _odd(
         name,
         fault("mute", stream=stream),
@@ -55,9 +55,9 @@ def _silent_stream(name: str, stream: str, sibling: str) -> Case:
 
 
 def _rest_fails(status: int, retry_after: int = 0) -> Case:
-    """The venue's REST side doesn't answer; the last known status stays.
+    """The exchange's REST side fails; the last known status stays.
 
-    Where it asks for a pause the whole process heeds it, so that nothing may run beside.
+    For a Retry-After the whole daemon pauses, so that no other case may run.
     """
     return _odd(
         f"rest_{status}",
@@ -142,7 +142,7 @@ MESSAGES: Final = (
         proven=Span(seconds=3, window=1),
     ),
 )
-"""Single messages are odd, or missing, or come twice."""
+"""Single messages are odd, missing or repeated."""
 
 TIMES: Final = (
     _odd("short_mute", fault("mute"), Hits(1), hold=Span(stale=0.6)),
@@ -184,18 +184,21 @@ VENUE: Final = (
         scope=Scope.VENUE,
     ),
 )
-"""The venue's REST side is not well, or says that all is well."""
+"""The exchange's REST side fails, or reports the status that it had."""
 
 CONSUMERS: Final = (
-    _odd("scrape_storm", Nuisance.SCRAPES, GOES_ON),
-    _odd("gate_questions", Nuisance.QUESTIONS, GOES_ON),
-    _odd("deaf_consumer", Nuisance.DEAF_CONSUMER, rises("feedd_consumer_disconnects_total"), GOES_ON),
+    _odd("scrape_storm", HttpLoad.SCRAPES, GOES_ON),
+    _odd("gate_questions", HttpLoad.GATE_REQUESTS, GOES_ON),
+    _odd("deaf_consumer", HttpLoad.STALLED_CONSUMER, rises("feedd_consumer_disconnects_total"), GOES_ON),
     _odd(
-        "fickle_consumers", Nuisance.FICKLE_CONSUMERS, rises("feedd_consumer_disconnects_total", 10), GOES_ON
+        "fickle_consumers",
+        HttpLoad.ABORTING_CONSUMERS,
+        rises("feedd_consumer_disconnects_total", 10),
+        GOES_ON,
     ),
-    _odd("bad_requests", Nuisance.BAD_REQUESTS, GOES_ON),
+    _odd("bad_requests", HttpLoad.BAD_REQUESTS, GOES_ON),
 )
-"""Whoever asks the daemon must not disturb it."""
+"""Requests to the daemon must not disturb it."""
 
 NEIGHBOURS: Final = (
     _odd(
@@ -214,23 +217,23 @@ NEIGHBOURS: Final = (
         scope=Scope.OTHERS,
     ),
 )
-"""All other symbols are in trouble."""
+"""All other symbols have a fault."""
 
 PEOPLE: Final = (
     _odd(
         "env_file_wrong",
-        EnvFile(lambda content: content + b"FEEDD_NO_SUCH_KEY=1\n", "a mistake is saved in the env-file"),
+        EnvFileEdit(lambda content: content + b"FEEDD_NO_SUCH_KEY=1\n", "a mistake is saved in the env-file"),
         shows("feedd_config_last_reload_successful", 0),
         scope=Scope.ALL,
     ),
     _odd(
         "env_file_changed",
-        EnvFile(lambda content: content + b"FEEDD_CONSUMERS_MAX=900\n", "a setting is changed"),
+        EnvFileEdit(lambda content: content + b"FEEDD_CONSUMERS_MAX=900\n", "a setting is changed"),
         rises("feedd_config_last_reload_success_timestamp_seconds", 0.1),
         scope=Scope.ALL,
     ),
 )
-"""Somebody edits the env-file."""
+"""The env-file is edited."""
 
 
 HEALED: Final = (
@@ -254,6 +257,6 @@ HEALED: Final = (
         hold=Span(seconds=0.5, stale=1),
     ),
 )
-"""What the daemon mends because it opens the next connection before the last one is closed."""
+"""What the daemon heals by opening the next connection before the last one is closed."""
 
 HARMLESS: Final = (*MESSAGES, *TIMES, *VENUE, *CONSUMERS, *PEOPLE, *NEIGHBOURS, *HEALED)

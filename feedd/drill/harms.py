@@ -1,15 +1,27 @@
-"""What must halt trading, and why. One entry is one row of the drill's table."""
+"""The cases that must halt trading, with the expected reason. One case is one row of the drill's report."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from feedd.drill.case import EACH, PROVEN, RESUME, Case, EnvFile, Fault, Proof, Scope, fault, rises, shows
+from feedd.drill.case import (
+    EACH,
+    PROVEN,
+    RESUME,
+    Case,
+    EnvFileEdit,
+    InjectedFault,
+    Proof,
+    Scope,
+    fault,
+    rises,
+    shows,
+)
 from feedd.drill.durations import Span
 from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason
 
 STALE: Final = frozenset({Reason.STALE})
-"""Whoever gets no message for long enough is stale, whatever else is wrong."""
+"""A symbol without messages for long enough is stale, whatever else is wrong."""
 HANDSHAKE_SECONDS: Final = 10.0
 """How long a handshake may take before the daemon gives it up."""
 
@@ -17,9 +29,9 @@ STALE_IN_TIME: Final = Span(seconds=1, stale=1)
 SCHEMA_IN_TIME: Final = Span(seconds=1.5)
 """Three bad messages in a row."""
 WINDOW_IN_TIME: Final = Span(seconds=1, window=0.5)
-"""Six bad messages of one stream, among those of the others."""
+"""Six bad messages of one stream, between good ones of the others."""
 WINDOW_OVER: Final = Span(seconds=1, window=1, resume=1)
-"""The bad messages must have left the hundred that are looked at."""
+"""The bad messages must have left the window of the last hundred."""
 
 
 def _disconnects(reason: DisconnectReason) -> Proof:
@@ -46,7 +58,7 @@ def _closed(code: int, reason: DisconnectReason = DisconnectReason.SERVER_CLOSE)
 
 def _not_let_in(
     name: str,
-    step: Fault,
+    step: InjectedFault,
     failure: ConnectFailure,
     *,
     proven: Span = PROVEN,
@@ -73,12 +85,12 @@ def _http(status: int, failure: ConnectFailure, *, is_slow: bool = False) -> Cas
 
 
 def _asked_to_wait(status: int, failure: ConnectFailure) -> Case:
-    # A second is the least that can be asked for; the whole process heeds it, so that nothing may run beside.
+    # A second is the shortest Retry-After; the whole daemon pauses for it, so that no other case may run.
     step = fault("http", status=status, retry_after=1)
     return _not_let_in(f"http_{status}_retry_after", step, failure, scope=Scope.ALONE)
 
 
-def _in_a_row(name: str, step: Fault, reason: InvalidReason) -> Case:
+def _in_a_row(name: str, step: InjectedFault, reason: InvalidReason) -> Case:
     """Four bad messages one after the other, of whatever stream."""
     return Case(
         name=name,
@@ -90,7 +102,7 @@ def _in_a_row(name: str, step: Fault, reason: InvalidReason) -> Case:
     )
 
 
-def _in_one_stream(name: str, step: Fault, reason: InvalidReason) -> Case:
+def _in_one_stream(name: str, step: InjectedFault, reason: InvalidReason) -> Case:
     """Eight bad messages of one stream, while the other streams are good."""
     return Case(
         name=name,
@@ -118,7 +130,7 @@ def _not_trading(name: str, status: str) -> Case:
 def _flag(name: str, text: str, added: bytes, *proof: Proof) -> Case:
     return Case(
         name=name,
-        does=(EnvFile(lambda content: content + added, text),),
+        does=(EnvFileEdit(lambda content: content + added, text),),
         expected=Reason.KILL_SWITCH,
         proof=(shows("feedd_kill_switch", 1), *proof),
         resume=Span(seconds=2),
@@ -129,9 +141,9 @@ def _flag(name: str, text: str, added: bytes, *proof: Proof) -> Case:
 def _unreadable(name: str, text: str, content: bytes | None) -> Case:
     return Case(
         name=name,
-        does=(EnvFile(lambda _: content, text),),
+        does=(EnvFileEdit(lambda _: content, text),),
         expected=Reason.FLAGS_UNREADABLE,
-        halt=Span(seconds=2.5),  # a second by rule, and the file is looked at twice a second
+        halt=Span(seconds=2.5),  # a second by rule, and the file is polled twice a second
         resume=Span(seconds=2),
         scope=Scope.ALL,
     )
@@ -217,7 +229,7 @@ CONNECTIONS: Final = (
     _http(404, ConnectFailure.HTTP_404, is_slow=True),
     _http(451, ConnectFailure.HTTP_451, is_slow=True),
 )
-"""The connection breaks, and perhaps no other comes about."""
+"""The connection breaks, and new ones may fail."""
 
 SILENCE: Final = (
     Case(name="mute", does=(fault("mute"),), expected=Reason.STALE, halt=STALE_IN_TIME),
@@ -234,10 +246,10 @@ SILENCE: Final = (
         also=frozenset({Reason.LATENCY}),
         halt=STALE_IN_TIME,
     ),
-    # A half-open connection may be found out no sooner than by the pings that stay away, after 45 s.
+    # A half-open connection may be noticed only by its missing pings, after 45 s.
     Case(name="vanish", does=(fault("vanish"),), expected=Reason.STALE, halt=STALE_IN_TIME, is_slow=True),
 )
-"""Nothing comes, whatever the connection looks like."""
+"""No data comes, whatever the state of the connection."""
 
 LATENESS: Final = (
     Case(
@@ -354,7 +366,7 @@ SCHEMA: Final = (
         InvalidReason.WRONG_TYPE,
     ),
 )
-"""Data comes, but it can't be read, or is of something else."""
+"""Data comes, but it can't be decoded, or is of another symbol."""
 
 EXCHANGE: Final = (
     _not_trading("status_halt", "HALT"),
@@ -363,7 +375,7 @@ EXCHANGE: Final = (
     _not_trading("status_cancel_only", "CANCEL_ONLY"),
     _not_trading("status_unheard_of", "SOMETHING_NEW"),
 )
-"""The exchange says that it does not trade the symbol, or something that nobody knows."""
+"""The exchange reports that it does not trade the symbol, or an unknown status."""
 
 PEOPLE: Final = (
     _flag("kill_switch", "the kill switch is set", b"FLAG_TRADING_HALTED=1\n"),
@@ -378,7 +390,7 @@ PEOPLE: Final = (
     _unreadable("env_file_empty", "the env-file is emptied", b""),
     _unreadable("env_file_not_utf_8", "the env-file is no text", b"\xff\xfe\x00FLAG"),
 )
-"""Somebody has halted trading, or nobody can tell whether somebody has."""
+"""Trading is halted by the kill switch, or the env-file can't be read."""
 
 EVERYWHERE: Final = (
     Case(

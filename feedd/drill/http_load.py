@@ -1,4 +1,4 @@
-"""What people and programs do to a daemon's HTTP side. Each checks that it was answered as it should be."""
+"""Loads on a daemon's HTTP side. Each checks the daemon's answers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from feedd.drill.case import Nuisance
+from feedd.drill.case import HttpLoad
 from feedd.errors import FeeddError
 
 _SCRAPES: Final = 30
-_QUESTIONS: Final = 300
+_GATE_REQUESTS: Final = 300
 _AT_ONCE: Final = 20
 _CONSUMERS: Final = 20
-_DEAF_SECONDS: Final = 1.0
+_UNREAD_SECONDS: Final = 1.0
 _UPGRADE: Final = (
     b"GET /gate/events HTTP/1.1\r\nHost: feedd\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: ZmVlZGQgaXMgZHJpbGxlZA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -31,32 +31,32 @@ _BAD_REQUESTS: Final = (
 
 
 class AnswerError(FeeddError):
-    """The daemon has not answered as it should."""
+    """The daemon has answered wrongly, or not at all."""
 
 
-async def annoy(nuisance: Nuisance, http: aiohttp.ClientSession, url: str) -> None:
-    """Do it.
+async def apply_load(load: HttpLoad, http: aiohttp.ClientSession, url: str) -> None:
+    """Apply one load to the daemon at `url`.
 
     Raises:
-        AnswerError: the daemon has not answered as it should.
+        AnswerError: the daemon has answered wrongly, or not at all.
     """
     try:
-        await _DO[nuisance](http, url)
+        await _LOADS[load](http, url)
     except (aiohttp.ClientError, OSError) as error:
-        raise AnswerError(f"{nuisance}: {error!r}") from error
+        raise AnswerError(f"{load}: {error!r}") from error
 
 
 async def _scrape(http: aiohttp.ClientSession, url: str) -> None:
     # More scrapes than the daemon writes at once are told to come again: 503.
-    await _ask_often(http, f"{url}/metrics", _SCRAPES, (200, 503))
+    await _request_often(http, f"{url}/metrics", _SCRAPES, (200, 503))
 
 
-async def _question(http: aiohttp.ClientSession, url: str) -> None:
+async def _request_gate(http: aiohttp.ClientSession, url: str) -> None:
     # Other symbols may be halted at the time: the answer is then 503, and just as good.
-    await _ask_often(http, f"{url}/gate", _QUESTIONS, (200, 503))
+    await _request_often(http, f"{url}/gate", _GATE_REQUESTS, (200, 503))
 
 
-async def _ask_often(http: aiohttp.ClientSession, url: str, times: int, right: tuple[int, ...]) -> None:
+async def _request_often(http: aiohttp.ClientSession, url: str, times: int, right: tuple[int, ...]) -> None:
     places = asyncio.Semaphore(_AT_ONCE)
 
     async def ask() -> int:
@@ -70,18 +70,18 @@ async def _ask_often(http: aiohttp.ClientSession, url: str, times: int, right: t
         raise AnswerError(f"{url} has answered {wrong}")
 
 
-async def _be_deaf(_: aiohttp.ClientSession, url: str) -> None:
+async def _never_read(_: aiohttp.ClientSession, url: str) -> None:
     reader, writer = await _open(url)
     try:
         writer.write(_UPGRADE)
         _expect(await reader.readline(), b" 101 ")
         writer.transport.pause_reading()  # type: ignore[attr-defined]  # a transport of both directions
-        await asyncio.sleep(_DEAF_SECONDS)
+        await asyncio.sleep(_UNREAD_SECONDS)
     finally:
         writer.transport.abort()
 
 
-async def _be_fickle(http: aiohttp.ClientSession, url: str) -> None:
+async def _come_and_go(http: aiohttp.ClientSession, url: str) -> None:
     for _ in range(_CONSUMERS):
         reader, writer = await _open(url)
         try:
@@ -91,7 +91,7 @@ async def _be_fickle(http: aiohttp.ClientSession, url: str) -> None:
             writer.transport.abort()
 
 
-async def _ask_badly(_: aiohttp.ClientSession, url: str) -> None:
+async def _send_bad_requests(_: aiohttp.ClientSession, url: str) -> None:
     for request in _BAD_REQUESTS:
         reader, writer = await _open(url)
         try:
@@ -111,10 +111,10 @@ def _expect(line: bytes, status: bytes) -> None:
         raise AnswerError(f"expected HTTP {status.decode().strip()}, found {line.decode(errors='replace')!r}")
 
 
-_DO: Final[Mapping[Nuisance, Callable[[aiohttp.ClientSession, str], Awaitable[None]]]] = {
-    Nuisance.SCRAPES: _scrape,
-    Nuisance.QUESTIONS: _question,
-    Nuisance.DEAF_CONSUMER: _be_deaf,
-    Nuisance.FICKLE_CONSUMERS: _be_fickle,
-    Nuisance.BAD_REQUESTS: _ask_badly,
+_LOADS: Final[Mapping[HttpLoad, Callable[[aiohttp.ClientSession, str], Awaitable[None]]]] = {
+    HttpLoad.SCRAPES: _scrape,
+    HttpLoad.GATE_REQUESTS: _request_gate,
+    HttpLoad.STALLED_CONSUMER: _never_read,
+    HttpLoad.ABORTING_CONSUMERS: _come_and_go,
+    HttpLoad.BAD_REQUESTS: _send_bad_requests,
 }

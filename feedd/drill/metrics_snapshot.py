@@ -1,4 +1,4 @@
-"""What a daemon's `/metrics` and `/status` say of one symbol, as plain numbers. Pure."""
+"""The numbers in a daemon's `/metrics` and `/status`, for one symbol or all. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Labels = frozenset[tuple[str, str]]
 Key = tuple[str, Labels]
 
 _REPETITIONS: Final = ("feedd_duplicate_messages_total", "feedd_redundant_messages_total")
-"""Which of them counts one depends on whether two connections have just delivered."""
+"""Which of them counts a repetition depends on whether two connections delivered at that time."""
 _LINE: Final = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
 _LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
 
 
-class Numbers:
-    """The numbers of one symbol, or of all added up, and the process's, at one moment."""
+class MetricsSnapshot:
+    """The metrics of one symbol, or of all added up, and of the process, at one moment."""
 
     def __init__(self, values: Mapping[Key, float]) -> None:
         self._values = values
@@ -42,11 +42,11 @@ class Numbers:
                 yield found_labels, value
 
 
-def read_numbers(symbol: str | None, metrics: str, status: Mapping[str, Any]) -> Numbers:
-    """Read what a page of metrics and a status say of a symbol, or of all of them.
+def read_snapshot(symbol: str | None, metrics: str, status: Mapping[str, Any]) -> MetricsSnapshot:
+    """Read the metrics of a symbol, or of all added up, from `/metrics` and `/status`.
 
-    Repetitions, expected or not, stand under `repetitions` too. What only the status knows stands under
-    `status` and its path: `status_resets{stream="trade"}`.
+    Repetitions, expected or not, are added up under `repetitions` too. What only the status has is named
+    `status_` and its field: `status_resets{stream="trade"}`.
     """
     mine = 'symbol="' if symbol is None else f'symbol="{symbol}"'
     values: dict[Key, float] = defaultdict(float)
@@ -61,9 +61,9 @@ def read_numbers(symbol: str | None, metrics: str, status: Mapping[str, Any]) ->
                 values["repetitions", labels] += float(read["value"])
     for name, of_symbol in status["symbols"].items():
         if symbol in (None, name):
-            for stream, lane in of_symbol["streams"].items():
-                values["status_resets", frozenset({("stream", stream)})] += lane["resets"]
-    return Numbers(values)
+            for stream, of_stream in of_symbol["streams"].items():
+                values["status_resets", frozenset({("stream", stream)})] += of_stream["resets"]
+    return MetricsSnapshot(values)
 
 
 def per_symbol(metrics: str, name: str) -> dict[str, float]:

@@ -1,17 +1,17 @@
-"""The drill's table, a line at a time. Pure."""
+"""The drill's report: its table, line by line, and its summary. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from feedd.drill.case import Case
-from feedd.drill.verdict import Outcome
+from feedd.drill.judgement import Outcome
 
 _SEEN_WIDTH = 22
 
 
-class Table:
-    """Lines of equal columns; the last one may be as long as it has to."""
+class ReportTable:
+    """The table of outcomes; all columns but the last have a fixed width."""
 
     def __init__(self, cases: Sequence[Case]) -> None:
         names = max((len(case.name) for case in cases), default=0)
@@ -19,7 +19,7 @@ class Table:
         self._widths = (max(names, len("FAULT")), max(reasons, len("EXPECTED")), _SEEN_WIDTH, 6, 6)
 
     def heading(self) -> str:
-        """Return the line above all."""
+        """Return the headings."""
         return self._line("FAULT", "EXPECTED", "SEEN", "HALT", "RESUME", "VERDICT")
 
     def row(self, outcome: Outcome) -> str:
@@ -44,14 +44,14 @@ class Table:
 
 
 def listing(cases: Sequence[Case]) -> list[str]:
-    """Return a line for each case: its name, what must come of it, what is done."""
+    """Return a line for each case: its name, the expected reason, its steps."""
     names = max((len(case.name) for case in cases), default=0)
     reasons = max((len(case.expected or "") for case in cases), default=0)
     return [f"{case.name:<{names}}  {case.expected or '-':<{reasons}}  {case}" for case in cases]
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
-    """Return how many harms were caught, and how many harmless oddities let be."""
+    """Return how many harms and how many harmless oddities came out right."""
     parts = []
     for word, is_harm in (("harms", True), ("harmless", False)):
         of_kind = [outcome for outcome in outcomes if outcome.case.is_harm is is_harm]

@@ -1,7 +1,9 @@
-"""The embedded exchange: a server that speaks Binance spot, with a made-up market and a board of faults.
+"""The embedded exchange: a server that speaks Binance spot, with a simulated market and faults on demand.
 
-Operators drill their alert chain with it, and feedd's tests run against it. It shares nothing with the code
-that reads the real exchange, so that each is a witness of the other.
+Operators drill their alert chain with it, and feedd's tests run against it. It shares no code with what reads
+the exchange, so that each is a test of the other. The one exception is how requests on stream connections are
+read and answered (venues/binance/common/stream_protocol.py), which the relay shares: of that it is no
+independent test.
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ from collections.abc import Callable
 from feedd.exchange.fault_registry import AnyFault, FaultError
 from feedd.exchange.server import Exchange
 from feedd.exchange.settings import ExchangeSettings
-from feedd.exchange.stats import Seen
+from feedd.exchange.stats import Stats
 
-__all__ = ["AnyFault", "Exchange", "ExchangeSettings", "FaultError", "Seen", "serve"]
+__all__ = ["AnyFault", "Exchange", "ExchangeSettings", "FaultError", "Stats", "serve"]
 
 
 async def serve(

@@ -1,4 +1,4 @@
-"""What the exchange's REST side answers (Binance spot docs: rest-api.md, Market Data endpoints). Pure."""
+"""The answers of the REST endpoints (Binance spot docs: rest-api.md, Market Data endpoints). Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 
 from feedd.errors import FeeddError
-from feedd.exchange.fault_registry import Board
+from feedd.exchange.fault_registry import FaultRegistry
 from feedd.exchange.faults import ClockSkew, Status
 from feedd.exchange.messages import TimeUnit
-from feedd.exchange.source import Source
+from feedd.exchange.source import MessageSource
 
 _LIMIT_DEFAULT = 500
 _LIMIT_MAX = 1000
@@ -20,8 +20,8 @@ _QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "BTC", "ETH", "BNB", "EUR", 
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One question. `now` is the exchange's clock in microseconds."""
+class ApiRequest:
+    """One REST request. `now` is the exchange's clock in microseconds."""
 
     query: Mapping[str, str]
     unit: TimeUnit
@@ -29,21 +29,21 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """One answer."""
+class ApiReply:
+    """One REST answer."""
 
     status: int
     body: bytes
 
 
-# What clients read the number of decimals from; the made-up market's steps.
+# The steps of the simulated market; clients read the number of decimals from them.
 _FILTERS = (
     {"filterType": "PRICE_FILTER", "minPrice": "0.01", "maxPrice": "1000000.00", "tickSize": "0.01"},
     {"filterType": "LOT_SIZE", "minQty": "0.00001", "maxQty": "9000.00", "stepSize": "0.00001"},
 )
 
 
-class _Refusal(FeeddError):
+class _ApiError(FeeddError):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
@@ -52,16 +52,16 @@ class _Refusal(FeeddError):
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
     weight: int
-    answer: Callable[[Request], object]
+    answer: Callable[[ApiRequest], object]
     parameters: tuple[str, ...] = ()
 
 
 class Api:
     """The endpoints under `/api/v3`."""
 
-    def __init__(self, source: Source, board: Board, weight_per_minute: int) -> None:
+    def __init__(self, source: MessageSource, registry: FaultRegistry, weight_per_minute: int) -> None:
         self._source = source
-        self._board = board
+        self._registry = registry
         self._weight_per_minute = weight_per_minute
         filters = ("symbol", "symbols", "symbolStatus", "permissions", "showPermissionSets")
         history = ("symbol", "fromId", "limit")
@@ -76,34 +76,34 @@ class Api:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The endpoints' names, as they stand in the path."""
+        """The endpoints' names, as in their paths."""
         return tuple(self._endpoints)
 
     def weight(self, name: str) -> int | None:
-        """What a question costs; None if there is no such endpoint."""
+        """Return the weight of a request; None if there is no such endpoint."""
         endpoint = self._endpoints.get(name)
         return endpoint.weight if endpoint else None
 
-    def answer(self, name: str, request: Request) -> Reply:
-        """Answer a question; a wrong one is answered with 400 and Binance's code for what is wrong."""
+    def answer(self, name: str, request: ApiRequest) -> ApiReply:
+        """Answer a request; a wrong one with 400 and Binance's code for what is wrong."""
         endpoint = self._endpoints[name]
         try:
             read = [parameter for parameter in endpoint.parameters if parameter in request.query]
             if len(read) < len(request.query):
                 sent = f"read '{len(read)}' parameter(s) but was sent '{len(request.query)}'"
-                raise _Refusal(-1104, f"Not all sent parameters were read; {sent}.")
-            return Reply(200, orjson.dumps(endpoint.answer(request)))
-        except _Refusal as refusal:
-            return Reply(400, error_body(refusal.code, str(refusal)))
+                raise _ApiError(-1104, f"Not all sent parameters were read; {sent}.")
+            return ApiReply(200, orjson.dumps(endpoint.answer(request)))
+        except _ApiError as error:
+            return ApiReply(400, error_body(error.code, str(error)))
 
-    def _time(self, request: Request) -> object:
+    def _time(self, request: ApiRequest) -> object:
         return {"serverTime": self._server_time(request.now) // request.unit.value}
 
     def _server_time(self, now: int) -> int:
-        skew = self._board.find(ClockSkew)
+        skew = self._registry.find(ClockSkew)
         return now + skew.kind.ms * 1000 if skew and skew.kind.rest else now
 
-    def _exchange_info(self, request: Request) -> object:
+    def _exchange_info(self, request: ApiRequest) -> object:
         symbols = self._selected(request.query)
         with_permissions = request.query.get("showPermissionSets", "true") != "false"
         return {
@@ -124,24 +124,24 @@ class Api:
     def _selected(self, query: Mapping[str, str]) -> list[str]:
         named = [name for name in ("symbol", "symbols", "symbolStatus") if name in query]
         if len(named) > 1:
-            raise _Refusal(-1128, "Combination of optional parameters invalid.")
+            raise _ApiError(-1128, "Combination of optional parameters invalid.")
         if "symbol" in query:
             return [self._known(query["symbol"])]
         if "symbols" in query:
             return [self._known(symbol) for symbol in _symbol_list(query["symbols"])]
         if "symbolStatus" in query:
             if query["symbolStatus"] not in ("TRADING", "HALT", "BREAK"):
-                raise _Refusal(-1130, "Data sent for parameter 'symbolStatus' is not valid.")
+                raise _ApiError(-1130, "Data sent for parameter 'symbolStatus' is not valid.")
             return [each for each in self._source.symbols if self._status(each) == query["symbolStatus"]]
         return list(self._source.symbols)
 
     def _known(self, symbol: str) -> str:
         if symbol not in self._source.symbols:
-            raise _Refusal(-1121, "Invalid symbol.")
+            raise _ApiError(-1121, "Invalid symbol.")
         return symbol
 
     def _status(self, symbol: str) -> str:
-        changed = self._board.find(Status, (symbol,))
+        changed = self._registry.find(Status, (symbol,))
         return changed.kind.status if changed else "TRADING"
 
     def _symbol_info(self, symbol: str, with_permissions: bool) -> dict[str, Any]:
@@ -163,12 +163,12 @@ class Api:
             "permissionSets": [["SPOT"]] if with_permissions else [],
         }
 
-    def _trades(self, request: Request) -> object:
+    def _trades(self, request: ApiRequest) -> object:
         symbol = self._mandatory_symbol(request.query)
         first, limit = _page(request.query)
         return self._source.trades(symbol, request.now, request.unit, first, limit)
 
-    def _aggregates(self, request: Request) -> object:
+    def _aggregates(self, request: ApiRequest) -> object:
         symbol = self._mandatory_symbol(request.query)
         first, limit = _page(request.query)
         return self._source.aggregates(symbol, request.now, request.unit, first, limit)
@@ -176,7 +176,7 @@ class Api:
     def _mandatory_symbol(self, query: Mapping[str, str]) -> str:
         if not query.get("symbol"):
             reason = "was not sent, was empty/null, or malformed"
-            raise _Refusal(-1102, f"Mandatory parameter 'symbol' {reason}.")
+            raise _ApiError(-1102, f"Mandatory parameter 'symbol' {reason}.")
         return self._known(query["symbol"])
 
 
@@ -191,7 +191,7 @@ def _symbol_list(text: str) -> list[str]:
     except orjson.JSONDecodeError:
         symbols = None
     if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
-        raise _Refusal(-1100, "Illegal characters found in parameter 'symbols'; expected a list of names.")
+        raise _ApiError(-1100, "Illegal characters found in parameter 'symbols'; expected a list of names.")
     return symbols
 
 
@@ -199,7 +199,7 @@ def _page(query: Mapping[str, str]) -> tuple[int | None, int]:
     first = _number(query, "fromId")
     limit = _number(query, "limit")
     if limit is not None and limit < 1:
-        raise _Refusal(-1130, "Data sent for parameter 'limit' is not valid.")
+        raise _ApiError(-1130, "Data sent for parameter 'limit' is not valid.")
     return first, min(limit or _LIMIT_DEFAULT, _LIMIT_MAX)
 
 
@@ -208,7 +208,7 @@ def _number(query: Mapping[str, str], name: str) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 20):
-        raise _Refusal(
+        raise _ApiError(
             -1100, f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'."
         )
     return int(text)

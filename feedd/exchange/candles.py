@@ -1,4 +1,4 @@
-"""Candles: where an interval begins and ends, and what trades add up to. Times are microseconds."""
+"""Candles: the bounds of intervals, and OHLCV sums of trades. Times are microseconds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from feedd.exchange.tape import Trade
+from feedd.exchange.tape import TapeTrade
 
 SECOND = 1_000_000
 _MINUTE = 60 * SECOND
@@ -36,8 +36,8 @@ INTERVALS = (*_LENGTHS, "1w", "1M")
 
 
 @dataclass(slots=True)
-class Candle:
-    """What happened from `start` until just before `end`; without trades `first` and `last` are -1."""
+class CandleBuilder:
+    """The OHLCV sums from `start` until just before `end`; without trades `first` and `last` are -1."""
 
     start: int
     end: int
@@ -55,11 +55,11 @@ class Candle:
 
     @property
     def mean_price(self) -> int:
-        """The price of all that was traded, weighted by quantity."""
+        """The volume-weighted average price; the last price without trades."""
         return self.turnover // self.quantity if self.quantity else self.close
 
-    def add(self, trade: Trade) -> None:
-        """Count a trade in; trades come in the order they happened."""
+    def add_trade(self, trade: TapeTrade) -> None:
+        """Count a trade in; trades must come in their order."""
         if not self.count:
             self.first = trade.id
             self.open = self.high = self.low = trade.price
@@ -79,22 +79,22 @@ def bounds(interval: str, time: int) -> tuple[int, int]:
     """Find the start and the end of the candle that `time` falls in."""
     if interval == "1M":
         return _month(time)
-    length, offset = (_WEEK, _FIRST_MONDAY) if interval == "1w" else (_LENGTHS[interval], 0)
-    start = (time - offset) // length * length + offset
-    return start, start + length
+    period, offset = (_WEEK, _FIRST_MONDAY) if interval == "1w" else (_LENGTHS[interval], 0)
+    start = (time - offset) // period * period + offset
+    return start, start + period
 
 
-def candle_from(interval: str, time: int, price: int, newest_first: Iterable[Trade]) -> Candle:
-    """Build the candle that is open at `time` from what is still known of its trades."""
+def candle_from(interval: str, time: int, price: int, newest_first: Iterable[TapeTrade]) -> CandleBuilder:
+    """Build the candle that is open at `time` from those of its trades that are still kept."""
     start, end = bounds(interval, time)
-    candle = Candle(start, end, price, price, price, price)
-    trades: list[Trade] = []
+    candle = CandleBuilder(start, end, price, price, price, price)
+    trades: list[TapeTrade] = []
     for trade in newest_first:
         if trade.time < start:
             break
         trades.append(trade)
     for trade in reversed(trades):
-        candle.add(trade)
+        candle.add_trade(trade)
     return candle
 
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """Ages and deadlines are reckoned with the one, event times are told by the other."""
+    """A monotonic clock for ages and deadlines, and a wall clock for event times."""
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
 
     def now(self) -> float:
-        """The time that ages are reckoned in, in seconds."""
+        """Return the monotonic time in seconds."""
         return self.monotonic()
 
     def wall_now(self) -> int:
-        """The time of day in microseconds, before any fault moves it."""
+        """Return the time of day in microseconds, before any fault moves it."""
         return int(self.wall() * 1_000_000)

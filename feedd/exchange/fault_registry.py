@@ -1,4 +1,4 @@
-"""The fault board: which faults are on for whom. Pure; times are monotonic seconds."""
+"""The registry behind the fault board: which faults are on for whom. Pure; times are monotonic seconds."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from feedd.errors import FeeddError
-from feedd.exchange.faults import KINDS, GarbageMode, Kind, Refuse, Striking
+from feedd.exchange.faults import FAULT_KINDS, FaultKind, GarbageMode, MessageFault, Refuse
 
 
 class FaultError(FeeddError):
     """A fault can't be set as it was asked for: the text says what was expected."""
 
 
-K = TypeVar("K", bound=Kind)
+K = TypeVar("K", bound=FaultKind)
 
 
 @dataclass(eq=False)
 class Fault(Generic[K]):
-    """A fault that was set, and what it hit so far: messages, handshakes or connections."""
+    """A fault that was set, and how many messages, handshakes or connections it has hit so far."""
 
     id: int
     kind: K
@@ -38,48 +38,56 @@ class Fault(Generic[K]):
         """Say whether a message is one of those that the fault is about."""
         return self.symbol in (None, symbol) and self.stream in (None, stream)
 
-    def strikes(self) -> bool:
-        """Count one message that the fault is about: is it hit?"""
-        if isinstance(self.kind, Striking):
+    def count_hits(self, hits: int = 1) -> None:
+        """Count messages, handshakes or connections that the fault has hit."""
+        self.hit += hits
+
+    def hits_next(self) -> bool:
+        """Count the next message that the fault covers; return whether it is hit, as each n-th is."""
+        if isinstance(self.kind, MessageFault):
             self._passed += 1
             if self.is_spent or self._passed % self.kind.every:
                 return False
-        self.hit += 1
+        self.count_hits()
         return True
 
     @property
     def is_spent(self) -> bool:
         """Whether it has hit as many messages as it was to hit."""
-        return isinstance(self.kind, Striking) and self.kind.count is not None and self.hit >= self.kind.count
+        return (
+            isinstance(self.kind, MessageFault)
+            and self.kind.count is not None
+            and self.hit >= self.kind.count
+        )
 
 
 AnyFault = Fault[Any]
 
 
-class Covering:
-    """The faults that are about one stream's messages: of each kind the one that was set last."""
+class StreamFaults:
+    """The faults that cover one stream's messages: of each kind the one that was set last."""
 
-    def __init__(self, faults: Mapping[type[Kind], AnyFault]) -> None:
+    def __init__(self, faults: Mapping[type[FaultKind], AnyFault]) -> None:
         self._faults = faults
 
     def __bool__(self) -> bool:
         return bool(self._faults)
 
     def get(self, kind: type[K]) -> Fault[K] | None:
-        """Find the fault of a kind."""
+        """Find the fault of a kind; None if there is none."""
         return self._faults.get(kind)
 
-    def strikes(self, kind: type[Kind]) -> bool:
-        """Count a message: is there a fault of this kind that hits it?"""
+    def hits_next(self, kind: type[FaultKind]) -> bool:
+        """Count the stream's next message; return whether a fault of this kind hits it."""
         fault = self._faults.get(kind)
-        return fault is not None and fault.strikes()
+        return fault is not None and fault.hits_next()
 
 
-NOTHING = Covering({})
+NO_FAULTS = StreamFaults({})
 
 
-class Board:
-    """The faults that are on. Of two alike the one that was set last counts."""
+class FaultRegistry:
+    """The faults that are active. Of two alike the one that was set last counts."""
 
     def __init__(self, symbols: tuple[str, ...]) -> None:
         self._symbols = symbols
@@ -96,15 +104,15 @@ class Board:
         seconds: float | None = None,
         arguments: Mapping[str, object],
     ) -> AnyFault:
-        """Set a fault; one that happens at once is returned but does not stay on the board.
+        """Set a fault; one that happens at once is returned but is never active.
 
         Raises:
             FaultError: there is no such fault, symbol or argument, or a value is wrong.
         """
-        if name not in KINDS:
-            raise FaultError(f"fault: expected one of {', '.join(KINDS)}; found {name!r}")
+        if name not in FAULT_KINDS:
+            raise FaultError(f"fault: expected one of {', '.join(FAULT_KINDS)}; found {name!r}")
         symbol, stream = self._split(symbol, stream)
-        kind = _make_kind(KINDS[name], arguments)
+        kind = _make_kind(FAULT_KINDS[name], arguments)
         _check_duration(kind, symbol, seconds)
         if stream is not None and not kind.has_stream:
             raise FaultError(f"stream: {name} is about whole connections or symbols; found {stream!r}")
@@ -116,34 +124,34 @@ class Board:
         return fault
 
     def clear(self, fault_id: int) -> AnyFault | None:
-        """End a fault; None if it isn't on."""
+        """End a fault and return it; None if it isn't active."""
         return self._active.pop(fault_id, None)
 
     def active(self) -> tuple[AnyFault, ...]:
-        """List the faults that are on, in the order they were set."""
+        """List the active faults, in the order they were set."""
         return tuple(self._active.values())
 
     def expire(self, now: float) -> list[AnyFault]:
-        """End the faults whose time is over or that have hit all they were to hit."""
-        over = [fault for fault in self._active.values() if fault.until <= now or fault.is_spent]
-        for fault in over:
+        """End the faults whose time is over, or that have hit as many messages as they were to hit."""
+        expired = [fault for fault in self._active.values() if fault.until <= now or fault.is_spent]
+        for fault in expired:
             del self._active[fault.id]
-        return over
+        return expired
 
     @property
     def next_expiry(self) -> float:
         """When the next fault's time is over."""
         return min((fault.until for fault in self._active.values()), default=math.inf)
 
-    def covering(self, symbol: str, stream: str) -> Covering:
-        """Find the faults that are about one stream's messages."""
+    def for_stream(self, symbol: str, stream: str) -> StreamFaults:
+        """Find the faults that cover one stream's messages."""
         if not self._active:
-            return NOTHING
+            return NO_FAULTS
         faults = self._active.values()
-        return Covering({type(fault.kind): fault for fault in faults if fault.covers(symbol, stream)})
+        return StreamFaults({type(fault.kind): fault for fault in faults if fault.covers(symbol, stream)})
 
     def find(self, kind: type[K], symbols: Collection[str] = ()) -> Fault[K] | None:
-        """Find the fault of a kind that is on for all, or for one of these symbols."""
+        """Find the active fault of a kind that is for all symbols, or for one of these."""
         for fault in reversed(self._active.values()):
             if isinstance(fault.kind, kind) and (fault.symbol is None or fault.symbol in symbols):
                 return fault
@@ -161,10 +169,10 @@ class Board:
         return symbol.upper(), stream
 
 
-def _check_duration(kind: Kind, symbol: str | None, seconds: float | None) -> None:
+def _check_duration(kind: FaultKind, symbol: str | None, seconds: float | None) -> None:
     if seconds is not None and not kind.is_lasting:
         raise FaultError(f"seconds: {kind.name} happens once, at once; leave it out")
-    # The board of a closed listening socket can't be asked to open it again.
+    # While the listening socket is closed, nobody can send the request that would clear the fault.
     is_needed = kind.needs_seconds or (isinstance(kind, Refuse) and symbol is None)
     if is_needed and seconds is None:
         raise FaultError(f"seconds: {kind.name} needs them, as nothing else would end it")
@@ -172,7 +180,7 @@ def _check_duration(kind: Kind, symbol: str | None, seconds: float | None) -> No
         raise FaultError(f"seconds: expected more than 0; found {seconds}")
 
 
-def _make_kind(kind: type[Kind], arguments: Mapping[str, object]) -> Kind:
+def _make_kind(kind: type[FaultKind], arguments: Mapping[str, object]) -> FaultKind:
     known = {field.name: field for field in dataclasses.fields(kind)}
     for name in arguments:
         if name not in known:
@@ -216,8 +224,8 @@ def _expectation(type_: Any, limits: Mapping[str, Any]) -> str:
     return text
 
 
-def expectation(kind: type[Kind], argument: str) -> str:
-    """Tell what an argument of a fault may be."""
+def expectation(kind: type[FaultKind], argument: str) -> str:
+    """Say what an argument of a fault may be."""
     field = next(field for field in dataclasses.fields(kind) if field.name == argument)
     hint = get_type_hints(kind)[argument]
     return _expectation((get_args(hint) or (hint,))[0], field.metadata)

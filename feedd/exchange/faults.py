@@ -1,6 +1,6 @@
-"""The faults there are. A class is a fault's name, its help text and its arguments at once.
+"""The kinds of fault. Each class is a kind's name, its help text and its arguments.
 
-What a fault does to a payload stands with it; what it does to a socket is done by whoever holds the socket.
+How a kind changes a payload stands here; what it does to connections is done in server and stream_clients.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _required(**limits: object) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class FaultKind:
     """A kind of fault: its first docstring line is what an operator reads."""
 
     name: ClassVar[str]
@@ -38,10 +38,10 @@ class Kind:
     needs_seconds: ClassVar[bool] = False
 
 
-# --- what happens to connections
+# --- faults of connections
 
 
-class Reset(Kind):
+class Reset(FaultKind):
     """Cuts the open connections with a TCP reset, without a close frame."""
 
     name = "reset"
@@ -49,7 +49,7 @@ class Reset(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Close(Kind):
+class CloseFault(FaultKind):
     """Closes the open connections with a close frame."""
 
     name = "close"
@@ -58,20 +58,20 @@ class Close(Kind):
     reason: str = ""
 
 
-class Vanish(Kind):
+class Vanish(FaultKind):
     """Falls silent for good: open connections stay half-open, and new handshakes are never answered."""
 
     name = "vanish"
 
 
-class Refuse(Kind):
+class Refuse(FaultKind):
     """Refuses new connections: for all by closing the listening socket, for a symbol by a TCP reset."""
 
     name = "refuse"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Http(Kind):
+class Http(FaultKind):
     """Answers handshakes with an HTTP status and an HTML page; with `rest` the REST side as well."""
 
     name = "http"
@@ -81,7 +81,7 @@ class Http(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RestHttp(Kind):
+class RestHttp(FaultKind):
     """Answers the REST side, and only it, with an HTTP status and an HTML page."""
 
     name = "rest_http"
@@ -89,14 +89,14 @@ class RestHttp(Kind):
     retry_after: int | None = _argument(None, minimum=0)
 
 
-class Hang(Kind):
+class Hang(FaultKind):
     """Accepts TCP connections but never answers a handshake."""
 
     name = "hang"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EarlyClose(Kind):
+class EarlyClose(FaultKind):
     """Closes each new connection after a while."""
 
     name = "early_close"
@@ -105,7 +105,7 @@ class EarlyClose(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flap(Kind):
+class Flap(FaultKind):
     """Accepts each connection and closes it at once; the open ones are closed too."""
 
     name = "flap"
@@ -113,7 +113,7 @@ class Flap(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerShutdown(Kind):
+class ServerShutdownFault(FaultKind):
     """Sends the serverShutdown notice, and closes `cut_after` seconds later if that is given."""
 
     name = "server_shutdown"
@@ -121,10 +121,10 @@ class ServerShutdown(Kind):
     cut_after: float | None = _argument(None, minimum=0)
 
 
-# --- what happens to messages
+# --- faults of messages
 
 
-class Mute(Kind):
+class Mute(FaultKind):
     """Sends no data, or none of one stream; the connection lives and pings are sent and answered."""
 
     name = "mute"
@@ -132,19 +132,19 @@ class Mute(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status(Kind):
+class Status(FaultKind):
     """Changes the symbol's status; BREAK has no data, CANCEL_ONLY no klines, HALT all of it."""
 
     name = "status"
     status: str = _required(pattern=r"[A-Z][A-Z_]*")
 
     def is_silencing(self, stream: str) -> bool:
-        """Say whether a symbol of this status generates no such data."""
+        """Say whether a symbol of this status sends nothing on such a stream."""
         return self.status == "BREAK" or (self.status == "CANCEL_ONLY" and stream.startswith("kline_"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gap(Kind):
+class Gap(FaultKind):
     """Leaves out the next `count` messages of each stream that numbers them, or of the one named."""
 
     name = "gap"
@@ -153,7 +153,7 @@ class Gap(Kind):
     count: int = _argument(1, minimum=1)
 
 
-class IdReset(Kind):
+class IdReset(FaultKind):
     """Lets trade, aggregate and update ids start from 1 again, as after a wipe."""
 
     name = "id_reset"
@@ -161,7 +161,7 @@ class IdReset(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Delay(Kind):
+class Delay(FaultKind):
     """Holds data back for so long; event times stay true."""
 
     name = "delay"
@@ -169,7 +169,7 @@ class Delay(Kind):
     ms: float = _argument(1500, minimum=0)
 
 
-class LatencySpike(Kind):
+class LatencySpike(FaultKind):
     """Holds all data back until the fault ends, then sends it at one go."""
 
     name = "latency_spike"
@@ -178,34 +178,34 @@ class LatencySpike(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Striking(Kind):
-    """What hits single messages: every n-th, and at most `count` of them before the fault is over."""
+class MessageFault(FaultKind):
+    """A fault of single messages: it hits every n-th, and ends after `count` of them."""
 
     has_stream = True
     every: int = _argument(1, minimum=1)
     count: int | None = _argument(None, minimum=1)
 
 
-class Duplicate(Striking):
+class Duplicate(MessageFault):
     """Sends messages twice, byte by byte."""
 
     name = "duplicate"
 
 
-class Reorder(Striking):
+class Reorder(MessageFault):
     """Swaps neighbouring messages of a stream."""
 
     name = "reorder"
 
 
-class UnknownEvent(Striking):
+class UnknownEvent(MessageFault):
     """Adds well-formed messages of an event and a stream that nobody knows; the good ones go on."""
 
     name = "unknown_event"
 
 
 class GarbageMode(StrEnum):
-    """What a frame becomes."""
+    """What a garbage frame is like."""
 
     BAD_JSON = "bad_json"
     NOT_OBJECT = "not_object"
@@ -215,7 +215,7 @@ class GarbageMode(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Garbage(Striking):
+class Garbage(MessageFault):
     """Sends frames that no client can read in the place of good ones, or with `add` besides them."""
 
     name = "garbage"
@@ -224,8 +224,8 @@ class Garbage(Striking):
     size: int = _argument(5 * 1024 * 1024, minimum=1)
     """Bytes that `too_big` pads a frame with; more than the 4 MiB that most clients take."""
 
-    def spoil(self, text: bytes) -> tuple[Opcode, bytes]:
-        """Make garbage of a text frame's content."""
+    def corrupt(self, text: bytes) -> tuple[Opcode, bytes]:
+        """Turn the content of a text frame into garbage."""
         match self.mode:
             case GarbageMode.BAD_JSON:
                 return Opcode.TEXT, text[:-1] + b"]"
@@ -239,12 +239,12 @@ class Garbage(Striking):
                 return Opcode.TEXT, text[: len(text) // 2]
 
 
-class Rewriting(Striking, ABC):
-    """What changes a payload's content."""
+class PayloadFault(MessageFault, ABC):
+    """A fault that changes a payload's content."""
 
     @abstractmethod
     def applies(self, document: Document) -> bool:
-        """Say whether there is anything to change."""
+        """Say whether the payload has what the fault changes."""
 
     @abstractmethod
     def rewrite(self, document: Document) -> None:
@@ -252,7 +252,7 @@ class Rewriting(Striking, ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DropField(Rewriting):
+class DropField(PayloadFault):
     """Leaves a field out of payloads that have it; `k.c` names one inside another."""
 
     name = "drop_field"
@@ -263,14 +263,14 @@ class DropField(Rewriting):
         return _holder(document, self.field) is not None
 
     def rewrite(self, document: Document) -> None:
-        """Take the field out."""
+        """Remove the field."""
         holder = _holder(document, self.field)
         assert holder is not None
         del holder[self.field.rpartition(".")[2]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class WrongType(Rewriting):
+class WrongType(PayloadFault):
     """Puts a value of another type in a field of the payloads that have it."""
 
     name = "wrong_type"
@@ -281,7 +281,7 @@ class WrongType(Rewriting):
         return _holder(document, self.field) is not None
 
     def rewrite(self, document: Document) -> None:
-        """Put a text for a list, and a list for anything else."""
+        """Replace a list by a text, and anything else by a list."""
         holder = _holder(document, self.field)
         assert holder is not None
         last = self.field.rpartition(".")[2]
@@ -289,14 +289,14 @@ class WrongType(Rewriting):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnknownField(Rewriting):
+class UnknownField(PayloadFault):
     """Adds a field that nobody knows to payloads."""
 
     name = "unknown_field"
     field: str = _argument("zz", pattern=r"\w+")
 
     def applies(self, document: Document) -> bool:
-        """Say yes to every payload."""
+        """Say that every payload can be changed."""
         return True
 
     def rewrite(self, document: Document) -> None:
@@ -305,7 +305,7 @@ class UnknownField(Rewriting):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WrongSymbol(Rewriting):
+class WrongSymbol(PayloadFault):
     """Names another symbol in payloads that name one; the stream's name stays."""
 
     name = "wrong_symbol"
@@ -316,14 +316,14 @@ class WrongSymbol(Rewriting):
         return "s" in document
 
     def rewrite(self, document: Document) -> None:
-        """Put the wrong name, also inside a candle."""
+        """Replace the symbol, also inside a candle."""
         document["s"] = self.to
         if "k" in document:
             document["k"]["s"] = self.to
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClockSkew(Kind):
+class ClockSkew(FaultKind):
     """Moves the exchange's clock: event times, and for all symbols the server time that REST tells."""
 
     name = "clock_skew"
@@ -332,7 +332,7 @@ class ClockSkew(Kind):
     rest: bool = True
 
     def rewrite(self, document: Document, milliseconds: int) -> None:
-        """Move a payload's times; `milliseconds` is how many of the payload's units are in one."""
+        """Shift a payload's times; `milliseconds` is the number of the payload's units in a millisecond."""
         shift_times(document, self.ms * milliseconds)
 
 
@@ -344,12 +344,12 @@ def _holder(document: Document, field: str) -> Document | None:
     return holder if isinstance(holder, dict) and last in holder else None
 
 
-KINDS: Mapping[str, type[Kind]] = {
+FAULT_KINDS: Mapping[str, type[FaultKind]] = {
     kind.name: kind
     for kind in (
         Mute,
         Reset,
-        Close,
+        CloseFault,
         Vanish,
         Refuse,
         Http,
@@ -357,7 +357,7 @@ KINDS: Mapping[str, type[Kind]] = {
         Hang,
         EarlyClose,
         Flap,
-        ServerShutdown,
+        ServerShutdownFault,
         Status,
         Delay,
         LatencySpike,

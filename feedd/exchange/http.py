@@ -1,22 +1,20 @@
-"""The exchange's HTTP side: Binance's REST endpoints, the fault board, and a page for people."""
+"""The exchange's HTTP side: Binance's REST endpoints, the fault board, and the front page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import orjson
 from aiohttp import web
 
 from feedd.exchange import faults, pages
-from feedd.exchange.api import Api, Request, error_body
+from feedd.exchange.api import Api, ApiRequest, error_body
 from feedd.exchange.clocks import Clocks
-from feedd.exchange.fault_registry import FaultError
+from feedd.exchange.fault_registry import AnyFault, FaultError, FaultRegistry
 from feedd.exchange.messages import parse_unit
 from feedd.exchange.rules import WeightLimit
-
-if TYPE_CHECKING:
-    from feedd.exchange.server import Exchange
+from feedd.exchange.stats import Stats
 
 _WIRE_TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "symbol": ((str,), "a text"),
@@ -25,17 +23,54 @@ _WIRE_TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
 }
 
 
-class HttpSide:
-    """Everything that is asked without a WebSocket."""
+class FaultControl(Protocol):
+    """Sets and clears faults; a fault may act on connections, which the HTTP side knows nothing of."""
 
-    def __init__(self, exchange: Exchange, api: Api, clocks: Clocks) -> None:
-        self._exchange = exchange
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols that a fault may be set for."""
+
+    @property
+    def faults(self) -> FaultRegistry:
+        """The faults that are active."""
+
+    def set_fault(
+        self,
+        name: str,
+        /,
+        *,
+        symbol: str | None = None,
+        stream: str | None = None,
+        seconds: float | None = None,
+        **arguments: object,
+    ) -> AnyFault:
+        """Set a fault for a symbol or for all.
+
+        Raises:
+            FaultError: there is no such fault, symbol or argument, or a value is wrong.
+        """
+
+    def clear_fault(self, fault: AnyFault | int) -> bool:
+        """End a fault, given itself or its id; False if it isn't active."""
+
+    def clear_faults(self) -> tuple[AnyFault, ...]:
+        """End every active fault, and return them."""
+
+
+class HttpSide:
+    """The handlers of all requests that are not for streams."""
+
+    def __init__(
+        self, control: FaultControl, api: Api, clocks: Clocks, stats: Stats, weight_per_minute: int
+    ) -> None:
+        self._control = control
         self._api = api
         self._clocks = clocks
-        self._weights = WeightLimit(exchange.settings.weight_per_minute)
+        self._stats = stats
+        self._weights = WeightLimit(weight_per_minute)
 
     def routes(self) -> list[web.RouteDef]:
-        """List what is answered where."""
+        """List the handlers by method and path."""
         return [
             web.get("/", self._front_page),
             web.get("/api/v3/{name}", self._ask),
@@ -46,15 +81,14 @@ class HttpSide:
         ]
 
     async def _front_page(self, request: web.Request) -> web.Response:
-        return web.Response(text=pages.front_page(self._exchange.symbols, self._api.names))
+        return web.Response(text=pages.front_page(self._control.symbols, self._api.names))
 
     async def _ask(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         weight = self._api.weight(name)
         if weight is None:
-            return error_page(404)
-        self._exchange.seen.requests[name] += 1
-        self._exchange.seen.change()
+            return pages.error_page(404)
+        self._stats.count_request(name)
         if (failure := self._failure(request)) is not None:
             return failure
         now = self._clocks.wall_now()
@@ -65,51 +99,44 @@ class HttpSide:
             body = error_body(-1003, "Too much request weight used; the limit is per minute.")
             return _json(body, 429, headers)
         unit = parse_unit(request.headers.get("X-MBX-TIME-UNIT", ""))
-        reply = self._api.answer(name, Request(dict(request.query), unit, now))
+        reply = self._api.answer(name, ApiRequest(dict(request.query), unit, now))
         return _json(reply.body, reply.status, headers)
 
     def _failure(self, request: web.Request) -> web.Response | None:
         named = request.query.get("symbol", ""), request.query.get("symbols", "")
-        symbols = [each for each in self._exchange.symbols if each == named[0] or f'"{each}"' in named[1]]
-        if rest := self._exchange.faults.find(faults.RestHttp, symbols):
-            rest.hit += 1
-            return error_page(rest.kind.status, rest.kind.retry_after)
-        http = self._exchange.faults.find(faults.Http, symbols)
+        symbols = [each for each in self._control.symbols if each == named[0] or f'"{each}"' in named[1]]
+        if rest := self._control.faults.find(faults.RestHttp, symbols):
+            rest.count_hits()
+            return pages.error_page(rest.kind.status, rest.kind.retry_after)
+        http = self._control.faults.find(faults.Http, symbols)
         if http and http.kind.rest:
-            http.hit += 1
-            return error_page(http.kind.status, http.kind.retry_after)
+            http.count_hits()
+            return pages.error_page(http.kind.status, http.kind.retry_after)
         return None
 
     async def _list_faults(self, request: web.Request) -> web.Response:
         now = self._clocks.now()
-        active = [pages.describe(fault, now) for fault in self._exchange.faults.active()]
+        active = [pages.describe(fault, now) for fault in self._control.faults.active()]
         return _json(orjson.dumps({"active": active, "known": pages.known_faults()}))
 
     async def _set_fault(self, request: web.Request) -> web.Response:
         try:
             asked = _parse_fault(await request.read())
-            fault = self._exchange.set_fault(asked.pop("fault"), **asked)
+            fault = self._control.set_fault(asked.pop("fault"), **asked)
         except FaultError as error:
             return _error(400, str(error))
         return _json(orjson.dumps(pages.describe(fault, self._clocks.now())))
 
     async def _clear_faults(self, request: web.Request) -> web.Response:
-        cleared = [fault.id for fault in self._exchange.clear_faults()]
+        cleared = [fault.id for fault in self._control.clear_faults()]
         return _json(orjson.dumps({"cleared": cleared}))
 
     async def _clear_fault(self, request: web.Request) -> web.Response:
         text = request.match_info["id"]
-        if text.isascii() and text.isdigit() and self._exchange.clear_fault(int(text)):
+        if text.isascii() and text.isdigit() and self._control.clear_fault(int(text)):
             return _json(orjson.dumps({"cleared": [int(text)]}))
-        on = ", ".join(str(fault.id) for fault in self._exchange.faults.active()) or "none"
+        on = ", ".join(str(fault.id) for fault in self._control.faults.active()) or "none"
         return _error(404, f"id: expected that of a fault which is on ({on}); found {text!r}")
-
-
-def error_page(status: int, retry_after: int | None = None) -> web.Response:
-    """Answer as what stands in front of Binance does: with HTML."""
-    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    body = f"<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>"
-    return web.Response(status=status, headers=headers, text=body, content_type="text/html")
 
 
 def _parse_fault(body: bytes) -> dict[str, Any]:
@@ -120,7 +147,9 @@ def _parse_fault(body: bytes) -> dict[str, Any]:
     if not isinstance(asked, dict):
         raise FaultError(f"body: expected a JSON object; found {body[:80].decode(errors='replace')}")
     if not isinstance(asked.get("fault"), str):
-        raise FaultError(f"fault: expected one of {', '.join(faults.KINDS)}; found {asked.get('fault')!r}")
+        raise FaultError(
+            f"fault: expected one of {', '.join(faults.FAULT_KINDS)}; found {asked.get('fault')!r}"
+        )
     for name, (types, words) in _WIRE_TYPES.items():
         value = asked.get(name)
         if value is not None and (not isinstance(value, types) or isinstance(value, bool)):

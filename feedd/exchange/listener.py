@@ -1,4 +1,4 @@
-"""The listening socket, which can be closed for a while without losing its address."""
+"""The listening socket, which can stop accepting for a while without losing its address."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from collections.abc import Callable
 _BACKLOG = 1024
 
 
-class Door:
-    """Accepts connections while it is open; while it is shut the kernel refuses them."""
+class ExchangeListener:
+    """Accepts connections; while it has stopped accepting, the kernel refuses them."""
 
     def __init__(self, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
         self._protocol = protocol
         self._server: asyncio.Server | None = None
-        self._holder: socket.socket | None = None
+        self._bound: socket.socket | None = None
         self._host = ""
         self._port = 0
 
     @property
-    def is_open(self) -> bool:
+    def is_accepting(self) -> bool:
         """Whether connections are accepted."""
         return self._server is not None
 
@@ -32,7 +32,7 @@ class Door:
         return f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
 
     async def open(self, host: str, port: int) -> None:
-        """Take an address and listen on it; port 0 is any that is free.
+        """Bind an address and listen on it; port 0 is any that is free.
 
         Raises:
             OSError: the address can't be listened on.
@@ -40,33 +40,33 @@ class Door:
         loop = asyncio.get_running_loop()
         infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = infos[0]
-        # A socket that is bound but does not listen keeps the port ours while the door is shut.
-        self._holder = socket.socket(family, socket.SOCK_STREAM)
+        # A socket that is bound but does not listen keeps the port ours while nothing is accepted.
+        self._bound = socket.socket(family, socket.SOCK_STREAM)
         try:
-            self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._holder.bind(address)
-            self._host, self._port = self._holder.getsockname()[:2]
-            await self.open_again()
+            self._bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._bound.bind(address)
+            self._host, self._port = self._bound.getsockname()[:2]
+            await self.reopen()
         except OSError as error:
             self.close()
             raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
 
-    async def open_again(self) -> None:
-        """Listen on the address that was taken."""
+    async def reopen(self) -> None:
+        """Accept connections again, on the address that was bound."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             self._protocol, self._host, self._port, reuse_address=True, backlog=_BACKLOG
         )
 
-    def shut(self) -> None:
-        """Refuse new connections; those that are open stay."""
+    def stop_accepting(self) -> None:
+        """Close the listening socket, so that new connections are refused; open ones stay."""
         if self._server is not None:
             self._server.close()
             self._server = None
 
     def close(self) -> None:
-        """Give the address up."""
-        self.shut()
-        if self._holder is not None:
-            self._holder.close()
-            self._holder = None
+        """Stop accepting, and release the address."""
+        self.stop_accepting()
+        if self._bound is not None:
+            self._bound.close()
+            self._bound = None

@@ -1,7 +1,7 @@
-"""What travels from the market to a socket: a stream's message, its two shapes, its WebSocket frame.
+"""Market messages, their two shapes (raw and combined), and their WebSocket frames. Pure.
 
-Everything here is pure. A frame is rendered once however many connections listen, so it is built by hand:
-a server's frames carry no mask and are therefore the same bytes for everyone.
+A frame is rendered once for all subscribers of the same shape, and therefore built by hand: a server's frames
+carry no mask, so that they are the same bytes for every connection.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ class Opcode(IntEnum):
 
 
 Watched = Mapping[str, tuple[TimeUnit, ...]]
-"""The streams of one symbol that somebody listens to, by kind, each with the units asked for."""
+"""The streams of one symbol that have subscribers, by kind, each with the units they want times in."""
 
-Spoil = Callable[[bytes], tuple[Opcode, bytes]]
-"""Turns a good text frame's content into what is sent in its place."""
+Corruption = Callable[[bytes], tuple[Opcode, bytes]]
+"""Turns the content of a good text frame into the opcode and content to send instead."""
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One event of one stream, rendered in each unit that a listener asked for."""
+class MarketMessage:
+    """One event of one stream, rendered in each unit that a subscriber wants times in."""
 
     symbol: str
     kind: str
     """The stream's name without the symbol: `trade`, `depth@100ms`."""
     payloads: Mapping[TimeUnit, bytes]
-    spoil: Spoil | None = None
+    corrupt: Corruption | None = None
     label: str | None = None
     """The stream name to put on the envelope where it isn't the stream's own."""
 
@@ -89,15 +89,15 @@ def close_frame(code: int, reason: str) -> bytes:
     return websocket_frame(Opcode.CLOSE, struct.pack("!H", code) + reason.encode()[:123])
 
 
-def message_frame(message: Message, unit: TimeUnit, combined: bool) -> bytes | None:
-    """Build the frame that one kind of listener gets, or None if nobody asked for that unit in time."""
+def message_frame(message: MarketMessage, unit: TimeUnit, combined: bool) -> bytes | None:
+    """Build the frame for one unit and shape; None if the unit was first asked for after the event."""
     payload = message.payloads.get(unit)
     if payload is None:
         return None
     text = envelope(message.label or message.stream, payload) if combined else payload
-    if message.spoil is None:
+    if message.corrupt is None:
         return websocket_frame(Opcode.TEXT, text)
-    return websocket_frame(*message.spoil(text))
+    return websocket_frame(*message.corrupt(text))
 
 
 # Which numbers of a payload are times, by event. Without an event there are none (bookTicker, partial depth).
@@ -115,12 +115,12 @@ _TIME_FIELDS: Mapping[str | None, tuple[str, ...]] = {
 
 
 def shift_times(document: Document, shift: int) -> None:
-    """Move every time in a payload by `shift`, which is in the payload's own unit."""
+    """Add `shift`, in the payload's own unit, to every time in a payload."""
     _change_times(document, lambda time: time + shift)
 
 
 def scale_times(document: Document, factor: int) -> None:
-    """Tell every time in a payload in a unit that is `factor` times finer."""
+    """Convert every time in a payload to a unit that is `factor` times finer."""
     _change_times(document, lambda time: time * factor)
 
 

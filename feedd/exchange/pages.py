@@ -1,4 +1,4 @@
-"""What the exchange tells people about itself and its faults. Pure."""
+"""What the exchange shows: its front page, its faults as JSON, and HTML for HTTP errors. Does no I/O."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import math
 from typing import Any
 
 import orjson
+from aiohttp import web
 
 from feedd._version import __version__
 from feedd.exchange.fault_registry import AnyFault, expectation
-from feedd.exchange.faults import KINDS, Kind
+from feedd.exchange.faults import FAULT_KINDS, FaultKind
 
 
 def front_page(symbols: tuple[str, ...], endpoints: tuple[str, ...]) -> str:
-    """Name everything that can be asked of the exchange."""
+    """List all streams, endpoints and faults as plain text."""
     lines = [
         f"feedd exchange {__version__}: speaks Binance spot, and fails on demand",
         "",
@@ -34,12 +35,12 @@ def front_page(symbols: tuple[str, ...], endpoints: tuple[str, ...]) -> str:
         '  POST /faults                {"fault": "mute", "symbol": "BTCUSDT", "seconds": 30}',
         "  DELETE /faults[/<id>]       end all or one of them",
         "",
-        *(line for kind in KINDS.values() for line in _help(kind)),
+        *(line for kind in FAULT_KINDS.values() for line in _help(kind)),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _help(kind: type[Kind]) -> list[str]:
+def _help(kind: type[FaultKind]) -> list[str]:
     lines = [f"  {kind.name:<16}{summary(kind)}"]
     for field in dataclasses.fields(kind):
         default = (
@@ -49,13 +50,13 @@ def _help(kind: type[Kind]) -> list[str]:
     return lines
 
 
-def summary(kind: type[Kind]) -> str:
-    """Tell in a line what a fault does."""
+def summary(kind: type[FaultKind]) -> str:
+    """Return the line that says what a fault does."""
     return (kind.__doc__ or "").partition("\n")[0]
 
 
 def describe(fault: AnyFault, now: float) -> dict[str, Any]:
-    """Tell what was set, what it hit and how long it lasts."""
+    """Describe an active fault for JSON: what was set, what it has hit, how long it still lasts."""
     return {
         "id": fault.id,
         "fault": fault.kind.name,
@@ -68,7 +69,7 @@ def describe(fault: AnyFault, now: float) -> dict[str, Any]:
 
 
 def known_faults() -> list[dict[str, Any]]:
-    """List the faults there are, each with what it can be told."""
+    """Describe the kinds of fault for JSON, each with its arguments."""
     return [
         {
             "fault": name,
@@ -77,11 +78,18 @@ def known_faults() -> list[dict[str, Any]]:
             "stream": kind.has_stream,
             "arguments": {field.name: _argument(kind, field) for field in dataclasses.fields(kind)},
         }
-        for name, kind in KINDS.items()
+        for name, kind in FAULT_KINDS.items()
     ]
 
 
-def _argument(kind: type[Kind], field: dataclasses.Field[Any]) -> dict[str, Any]:
+def error_page(status: int, retry_after: int | None = None) -> web.Response:
+    """Answer with an HTML page, as the proxies in front of Binance answer an error."""
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    body = f"<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>"
+    return web.Response(status=status, headers=headers, text=body, content_type="text/html")
+
+
+def _argument(kind: type[FaultKind], field: dataclasses.Field[Any]) -> dict[str, Any]:
     argument: dict[str, Any] = {"expected": expectation(kind, field.name)}
     if field.default is not dataclasses.MISSING:
         argument["default"] = field.default

@@ -1,35 +1,35 @@
-"""The JSON of every message and answer about the market, as Binance spot words it.
+"""The JSON payloads of streams and REST answers, with the fields of Binance spot.
 
-`unit` is the microseconds in one of what the times are told in. Prices count hundredths, quantities
-hundred-thousandths; both are printed as texts with eight decimals, as Binance does.
+`unit` is the number of microseconds in the unit of the times. Prices count hundredths, quantities
+hundred-thousandths; both are formatted as texts with eight decimals, as Binance does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from feedd.exchange.book import Changes, Top
-from feedd.exchange.candles import DAY, Candle
+from feedd.exchange.book import BookChanges, TopOfBook
+from feedd.exchange.candles import DAY, CandleBuilder
 from feedd.exchange.messages import Document
-from feedd.exchange.tape import Aggregate, Trade
+from feedd.exchange.tape import TapeAggregate, TapeTrade
 
 
 def price_text(ticks: int) -> str:
-    """Print a price."""
+    """Format a price."""
     return f"{ticks // 100}.{ticks % 100:02d}000000"
 
 
 def quantity_text(lots: int) -> str:
-    """Print a quantity."""
+    """Format a quantity."""
     return f"{lots // 100_000}.{lots % 100_000:05d}000"
 
 
 def turnover_text(product: int) -> str:
-    """Print a sum of prices times quantities."""
+    """Format a sum of prices times quantities."""
     return f"{product // 10_000_000}.{product % 10_000_000:07d}0"
 
 
-def trade(symbol: str, trade: Trade, unit: int) -> Document:
+def trade(symbol: str, trade: TapeTrade, unit: int) -> Document:
     """Build a trade's payload."""
     return {
         "e": "trade",
@@ -44,12 +44,12 @@ def trade(symbol: str, trade: Trade, unit: int) -> Document:
     }
 
 
-def aggregate_trade(symbol: str, aggregate: Aggregate, unit: int) -> Document:
+def aggregate_trade(symbol: str, aggregate: TapeAggregate, unit: int) -> Document:
     """Build an aggTrade's payload."""
     return {"e": "aggTrade", "E": aggregate.time // unit, "s": symbol, **rest_aggregate(aggregate, unit)}
 
 
-def rest_aggregate(aggregate: Aggregate, unit: int) -> Document:
+def rest_aggregate(aggregate: TapeAggregate, unit: int) -> Document:
     """Build an entry of `/api/v3/aggTrades`."""
     return {
         "a": aggregate.id,
@@ -63,7 +63,7 @@ def rest_aggregate(aggregate: Aggregate, unit: int) -> Document:
     }
 
 
-def rest_trade(trade: Trade, unit: int) -> Document:
+def rest_trade(trade: TapeTrade, unit: int) -> Document:
     """Build an entry of `/api/v3/trades` and `/api/v3/historicalTrades`."""
     return {
         "id": trade.id,
@@ -76,8 +76,8 @@ def rest_trade(trade: Trade, unit: int) -> Document:
     }
 
 
-def book_ticker(symbol: str, update_id: int, top: Top) -> Document:
-    """Build a bookTicker's payload: the one that names neither its event nor a time."""
+def book_ticker(symbol: str, update_id: int, top: TopOfBook) -> Document:
+    """Build a bookTicker's payload, which has neither an event name nor a time."""
     return {
         "u": update_id,
         "s": symbol,
@@ -88,7 +88,7 @@ def book_ticker(symbol: str, update_id: int, top: Top) -> Document:
     }
 
 
-def depth_update(symbol: str, changes: Changes, last: int, time: int, unit: int) -> Document:
+def depth_update(symbol: str, changes: BookChanges, last: int, time: int, unit: int) -> Document:
     """Build a depthUpdate's payload."""
     return {
         "e": "depthUpdate",
@@ -104,11 +104,13 @@ def depth_update(symbol: str, changes: Changes, last: int, time: int, unit: int)
 def partial_depth(
     update_id: int, bids: Iterable[tuple[int, int]], asks: Iterable[tuple[int, int]]
 ) -> Document:
-    """Build the payload of the best levels, which names neither its event, its symbol nor a time."""
+    """Build a partial depth's payload, which has no event name, no symbol and no time."""
     return {"lastUpdateId": update_id, "bids": _levels(bids), "asks": _levels(asks)}
 
 
-def kline(symbol: str, interval: str, candle: Candle, is_closed: bool, time: int, unit: int) -> Document:
+def kline(
+    symbol: str, interval: str, candle: CandleBuilder, is_closed: bool, time: int, unit: int
+) -> Document:
     """Build a kline's payload."""
     return {
         "e": "kline",
@@ -136,7 +138,7 @@ def kline(symbol: str, interval: str, candle: Candle, is_closed: bool, time: int
     }
 
 
-def mini_ticker(symbol: str, day: Candle, time: int, unit: int) -> Document:
+def mini_ticker(symbol: str, day: CandleBuilder, time: int, unit: int) -> Document:
     """Build a miniTicker's payload."""
     return {
         "e": "24hrMiniTicker",
@@ -151,7 +153,9 @@ def mini_ticker(symbol: str, day: Candle, time: int, unit: int) -> Document:
     }
 
 
-def window_ticker(event: str, symbol: str, window: Candle, length: int, time: int, unit: int) -> Document:
+def window_ticker(
+    event: str, symbol: str, window: CandleBuilder, length: int, time: int, unit: int
+) -> Document:
     """Build the payload of a ticker over a rolling window of `length`."""
     change = window.close - window.open
     return {
@@ -175,8 +179,10 @@ def window_ticker(event: str, symbol: str, window: Candle, length: int, time: in
     }
 
 
-def day_ticker(symbol: str, day: Candle, newest: int, top: Top, time: int, unit: int) -> Document:
-    """Build the payload of the 24 h ticker, which also tells the newest quantity and the best prices."""
+def day_ticker(
+    symbol: str, day: CandleBuilder, newest: int, top: TopOfBook, time: int, unit: int
+) -> Document:
+    """Build the payload of the 24 h ticker, which also has the newest quantity and the best prices."""
     return {
         **window_ticker("24hrTicker", symbol, day, DAY, time, unit),
         "x": price_text(day.open),
@@ -188,7 +194,7 @@ def day_ticker(symbol: str, day: Candle, newest: int, top: Top, time: int, unit:
     }
 
 
-def average_price(symbol: str, window: Candle, last_time: int, time: int, unit: int) -> Document:
+def average_price(symbol: str, window: CandleBuilder, last_time: int, time: int, unit: int) -> Document:
     """Build an avgPrice's payload."""
     return {
         "e": "avgPrice",

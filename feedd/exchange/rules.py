@@ -1,7 +1,7 @@
-"""The rules that the exchange holds its clients to. Times are seconds.
+"""The limits that the exchange enforces on its clients. Pure; times are seconds.
 
-They judge; carrying a judgement out is for whoever holds the socket. Binance spot docs:
-web-socket-streams.md, General and Limits; rest-api.md, IP Limits.
+The rules decide; whoever holds the socket acts on the decision. Binance spot docs: web-socket-streams.md,
+General and Limits; rest-api.md, IP Limits.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from feedd.exchange.settings import ExchangeSettings
 
 
 class Action(StrEnum):
-    """What a connection's age asks for."""
+    """What is to be done to a connection because of its age."""
 
     PING = "ping"
     NOTICE = "notice"
-    """Tell the client that its connection will end."""
+    """Send the notice that the connection will end."""
     PONG_TIMEOUT = "pong_timeout"
     LIFETIME = "lifetime"
 
 
 class ConnectionRules:
-    """One connection's life: how fast it may talk, when it is pinged, when its time is up."""
+    """One connection's inbound rate limit, pings, pong deadline and lifetime."""
 
     def __init__(self, settings: ExchangeSettings, opened: float) -> None:
         self._settings = settings
@@ -35,20 +35,20 @@ class ConnectionRules:
         self._end = opened + settings.lifetime
         self._notice = math.inf if settings.shutdown_notice is None else self._end - settings.shutdown_notice
 
-    def is_within_limit(self, now: float) -> bool:
-        """Count one frame from the client, be it ping, pong or text: may it still be heard?"""
+    def admit_inbound(self, now: float) -> bool:
+        """Count one frame from the client, be it ping, pong or text; False if it is one too many."""
         while self._inbound and self._inbound[0] <= now - 1.0:
             self._inbound.popleft()
         self._inbound.append(now)
         return len(self._inbound) <= self._settings.inbound_per_second
 
-    def pinged(self, payload: bytes, now: float) -> None:
+    def note_ping(self, payload: bytes, now: float) -> None:
         """Note that a ping went out."""
         self._unanswered[payload] = now
         self._next_ping = now + self._settings.ping_interval
 
-    def ponged(self, payload: bytes) -> bool:
-        """Note a pong; only one that copies a ping's payload answers it, and all the pings before it."""
+    def accept_pong(self, payload: bytes) -> bool:
+        """Count a pong; False if it copies no ping. It answers the ping it copies and all pings before it."""
         if payload not in self._unanswered:
             return False
         for each in list(self._unanswered):
@@ -59,11 +59,11 @@ class ConnectionRules:
 
     @property
     def due(self) -> float:
-        """When `tick` has something to say next."""
+        """When `next_action` next returns an action."""
         return min(self._next_ping, self._pong_due, self._notice, self._end)
 
-    def tick(self, now: float) -> Action | None:
-        """Say what is due; ask again until nothing is."""
+    def next_action(self, now: float) -> Action | None:
+        """Return an action that is due; to be called again until it returns None."""
         if now >= self._notice:
             self._notice = math.inf
             return Action.NOTICE
@@ -82,7 +82,7 @@ class ConnectionRules:
 
 
 class ConnectLimit:
-    """How often one address may try to connect. Refused attempts count too."""
+    """The limit of handshakes by one address in a time window. Refused attempts count too."""
 
     def __init__(self, attempts: int, window: float) -> None:
         self._attempts = attempts
@@ -90,7 +90,7 @@ class ConnectLimit:
         self._by_address: dict[str, deque[float]] = {}
 
     def attempt(self, address: str, now: float) -> int | None:
-        """Count an attempt; return None if it may pass, else the seconds to wait."""
+        """Count an attempt; return None if it is allowed, else the seconds to wait."""
         self._forget(now)
         times = self._by_address.setdefault(address, deque(maxlen=self._attempts))
         is_full = len(times) == self._attempts and times[0] > now - self._window
@@ -104,12 +104,12 @@ class ConnectLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class Spending:
-    """What an address has used up of its minute."""
+class WeightUsage:
+    """The weight that an address has used in its minute."""
 
     used: int
     retry_after: int | None
-    """Seconds to wait if it was too much, else None."""
+    """Seconds to wait if that exceeds the limit, else None."""
 
 
 class WeightLimit:
@@ -120,7 +120,7 @@ class WeightLimit:
         self._minute = 0
         self._used: dict[str, int] = {}
 
-    def spend(self, address: str, weight: int, wall: float) -> Spending:
+    def spend(self, address: str, weight: int, wall: float) -> WeightUsage:
         """Count a request, also one that is refused."""
         minute = int(wall // 60)
         if minute != self._minute:
@@ -128,4 +128,4 @@ class WeightLimit:
             self._used.clear()
         used = self._used[address] = self._used.get(address, 0) + weight
         is_over = used > self._weight
-        return Spending(used, max(1, math.ceil((minute + 1) * 60 - wall)) if is_over else None)
+        return WeightUsage(used, max(1, math.ceil((minute + 1) * 60 - wall)) if is_over else None)

@@ -1,4 +1,4 @@
-"""The exchange on a real socket: puts market, fault board and clients together, and drives them."""
+"""The exchange on a real socket: combines market, faults, stream clients and HTTP side, and runs them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from aiohttp import web
 
 from feedd.exchange import faults
 from feedd.exchange.api import Api
+from feedd.exchange.client_connection import ClientConnection
 from feedd.exchange.clocks import Clocks
-from feedd.exchange.connection import Connection
-from feedd.exchange.fault_pipeline import Distortion
-from feedd.exchange.fault_registry import AnyFault, Board, FaultError
+from feedd.exchange.fault_pipeline import FaultPipeline
+from feedd.exchange.fault_registry import AnyFault, FaultError, FaultRegistry
 from feedd.exchange.http import HttpSide
-from feedd.exchange.listener import Door
+from feedd.exchange.listener import ExchangeListener
 from feedd.exchange.market import Market
-from feedd.exchange.replay import Replay, read_recording
+from feedd.exchange.replay import Replay, read_session
 from feedd.exchange.settings import ExchangeSettings
-from feedd.exchange.source import Source
-from feedd.exchange.stats import Seen
-from feedd.exchange.stream_clients import Clients
-from feedd.exchange.subscriptions import Hub
+from feedd.exchange.source import MessageSource
+from feedd.exchange.stats import Stats
+from feedd.exchange.stream_clients import StreamClients
+from feedd.exchange.subscriptions import Subscriptions
 
 _CONGESTION_PAUSE = 0.01
 # How long REST answers that are on their way may take when the exchange stops.
@@ -47,21 +47,21 @@ class Exchange:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings or ExchangeSettings()
-        self.seen = Seen()
-        """What it saw of its clients."""
+        self.stats = Stats()
+        """Counts of what its clients did."""
         self._source = _make_source(self.settings)
         self.symbols = self._source.symbols
-        self.faults = Board(self.symbols)
-        """The faults that are on."""
+        self.faults = FaultRegistry(self.symbols)
+        """The faults that are active."""
         self._clocks = Clocks(clock, wall)
-        self._distortion = Distortion(self.faults)
-        self._hub: Hub[Connection] = Hub(self.symbols)
-        self._clients = Clients(
-            self.settings, self._hub, self.faults, self.seen, self._clocks, self._audience_changed
+        self._pipeline = FaultPipeline(self.faults)
+        self._subscriptions: Subscriptions[ClientConnection] = Subscriptions(self.symbols)
+        self._clients = StreamClients(
+            self.settings, self._subscriptions, self.faults, self.stats, self._clocks, self._streams_changed
         )
         self._wake = asyncio.Event()
         self._runner = web.AppRunner(self._make_app(), access_log=None, shutdown_timeout=_GOODBYE)
-        self._door = Door(self._accept)
+        self._listener = ExchangeListener(self._make_protocol)
         self._driver: asyncio.Task[None] | None = None
 
     # --- life
@@ -74,11 +74,11 @@ class Exchange:
         """
         await self._runner.setup()
         try:
-            await self._door.open(host, port)
+            await self._listener.open(host, port)
         except OSError:
             await self._runner.cleanup()
             raise
-        self._driver = asyncio.create_task(self._drive())
+        self._driver = asyncio.create_task(self._run_market())
 
     async def stop(self) -> None:
         """Close every connection and the listening socket, within a second whatever the clients do.
@@ -88,7 +88,7 @@ class Exchange:
         """
         if self._driver is not None:
             self._driver.cancel()
-        self._door.close()
+        self._listener.close()
         await self._clients.stop()
         await self._runner.cleanup()
         if self._driver is not None:
@@ -99,11 +99,11 @@ class Exchange:
     async def run_until(self, stop: asyncio.Event) -> None:
         """Run until told to stop, or until a bug ends the market, which `stop` then raises."""
         assert self._driver is not None
-        told = asyncio.create_task(stop.wait())
+        stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({told, self._driver}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({stopping, self._driver}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            told.cancel()
+            stopping.cancel()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -117,34 +117,34 @@ class Exchange:
     ) -> None:
         await self.stop()
 
-    # --- what callers look at and wait for
+    # --- for callers
 
     @property
     def ws_url(self) -> str:
         """Where streams are, without a path."""
-        return f"ws://{self._door.address}"
+        return f"ws://{self._listener.address}"
 
     @property
     def rest_url(self) -> str:
         """Where REST is, without a path."""
-        return f"http://{self._door.address}"
+        return f"http://{self._listener.address}"
 
     @property
     def is_listening(self) -> bool:
         """Whether new connections are accepted at all."""
-        return self._door.is_open
+        return self._listener.is_accepting
 
     def open_connections(self, symbol: str | None = None) -> int:
         """Count the connections that are open, or those of them that carry a symbol."""
         return len(self._clients.carrying(symbol))
 
     async def wait_until(self, condition: Callable[[], bool], timeout: float = 10.0) -> None:
-        """Wait until something that the exchange sees makes a condition true.
+        """Wait until a change of the exchange makes a condition true.
 
         Raises:
             TimeoutError: it didn't in time.
         """
-        await self.seen.wait_until(condition, timeout)
+        await self.stats.wait_until(condition, timeout)
 
     async def wait_connected(self, symbol: str, connects: int = 1, timeout: float = 10.0) -> None:
         """Wait until a symbol has an open connection, and has had so many since the start.
@@ -152,7 +152,7 @@ class Exchange:
         Raises:
             TimeoutError: it hadn't in time.
         """
-        counts = self.seen.connects_by_symbol
+        counts = self.stats.connects_by_symbol
         await self.wait_until(
             lambda: counts[symbol] >= connects and self.open_connections(symbol) > 0, timeout
         )
@@ -177,7 +177,7 @@ class Exchange:
         seconds: float | None = None,
         **arguments: object,
     ) -> AnyFault:
-        """Set a fault for a symbol or for all; what it hit at once, and will hit, is counted in its `hit`.
+        """Set a fault for a symbol or for all; its `hit` counts what it hit at once and will hit.
 
         Raises:
             FaultError: there is no such fault, symbol or argument, or a value is wrong.
@@ -187,65 +187,65 @@ class Exchange:
         fault = self.faults.set(
             name, self._clocks.now(), symbol=symbol, stream=stream, seconds=seconds, arguments=arguments
         )
-        self._strike(fault)
+        self._apply_fault(fault)
         self._wake.set()
         return fault
 
     def clear_fault(self, fault: AnyFault | int) -> bool:
-        """End a fault, given itself or its id; False if it isn't on. What vanished stays dead."""
+        """End a fault, given itself or its id; False if it isn't active. What vanished stays half-open."""
         cleared = self.faults.clear(fault if isinstance(fault, int) else fault.id)
         if cleared is None:
             return False
-        self._distortion.release(cleared, self._clocks.now())
+        self._pipeline.release_held_by(cleared, self._clocks.now())
         self._wake.set()
         return True
 
     def clear_faults(self) -> tuple[AnyFault, ...]:
-        """End every fault that is on, and return them."""
+        """End every active fault, and return them."""
         cleared = self.faults.active()
         for fault in cleared:
             self.clear_fault(fault)
         return cleared
 
-    def _strike(self, fault: AnyFault) -> None:
+    def _apply_fault(self, fault: AnyFault) -> None:
         """Do what a fault does at the moment it is set."""
         match fault.kind:
             case faults.Refuse() if fault.symbol is None:
-                self._door.shut()
+                self._listener.stop_accepting()
             case faults.Gap(count=count):
-                fault.hit = self._leave_out(fault, count)
+                fault.count_hits(self._drop_next(fault, count))
             case faults.IdReset():
-                fault.hit = self._restart_ids(fault.symbol)
+                fault.count_hits(self._restart_ids(fault.symbol))
             case _:
-                self._strike_connections(fault)
+                self._apply_to_connections(fault)
 
-    def _strike_connections(self, fault: AnyFault) -> None:
+    def _apply_to_connections(self, fault: AnyFault) -> None:
         name = fault.kind.name
         for connection in self._clients.carrying(fault.symbol):
             match fault.kind:
                 case faults.Reset():
                     self._clients.reset(connection, name)
-                case faults.Close(code=code, reason=reason):
+                case faults.CloseFault(code=code, reason=reason):
                     self._clients.close(connection, name, code, reason)
                 case faults.Flap(code=code):
                     self._clients.close(connection, name, code)
                 case faults.Vanish():
                     self._clients.vanish(connection, name)
-                case faults.ServerShutdown(cut_after=cut_after):
+                case faults.ServerShutdownFault(cut_after=cut_after):
                     self._clients.announce_shutdown(connection, cut_after)
                 case _:
                     return
-            fault.hit += 1
+            fault.count_hits()
 
-    def _leave_out(self, fault: AnyFault, count: int) -> int:
+    def _drop_next(self, fault: AnyFault, count: int) -> int:
         streams = [
             (symbol, kind)
             for symbol in (self.symbols if fault.symbol is None else (fault.symbol,))
-            for kind in self._hub.watched(symbol)
-            if self._distortion.is_numbered(kind) and fault.stream in (None, kind)
+            for kind in self._subscriptions.watched(symbol)
+            if self._pipeline.is_numbered(kind) and fault.stream in (None, kind)
         ]
         for symbol, kind in streams:
-            self._distortion.leave_out(symbol, kind, count)
+            self._pipeline.drop_next(symbol, kind, count)
         return len(streams) * count
 
     def _restart_ids(self, symbol: str | None) -> int:
@@ -255,61 +255,62 @@ class Exchange:
             self._source.restart_ids(each, self._clocks.wall_now())
         return len(symbols)
 
-    # --- telling the market
+    # --- the market
 
-    async def _drive(self) -> None:
+    async def _run_market(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
             now = self._clocks.now()
             self.faults.expire(now)
-            if not self._door.is_open and self.faults.find(faults.Refuse) is None:
-                await self._door.open_again()
-                self.seen.change()
-            due = self._tell(now)
+            if not self._listener.is_accepting and self.faults.find(faults.Refuse) is None:
+                await self._listener.reopen()
+                self.stats.notify()
+            due = self._publish_due(now)
             timer = None if math.isinf(due) else loop.call_later(max(due - now, 0.0), self._wake.set)
             await self._wake.wait()
             if timer is not None:
                 timer.cancel()
 
-    def _tell(self, now: float) -> float:
-        """Send what is due, and return when something is due next."""
+    def _publish_due(self, now: float) -> float:
+        """Send the messages that are due, and return when the next one is."""
         wall = self._clocks.wall_now()
-        for message in self._distortion.due(now):
+        for message in self._pipeline.release_due(now):
             self._clients.publish(message)
         # Only a replay that goes as fast as its clients read waits for them; a market waits for nobody.
         is_waiting = self.settings.is_unpaced and self._clients.are_congested
         if not is_waiting:
-            for told in self._source.advance(wall):
-                for message in self._distortion.pass_on(told, now):
+            for original in self._source.advance(wall):
+                for message in self._pipeline.process(original, now):
                     self._clients.publish(message)
         self._clients.flush()
         next_due = self._source.next_due(wall)
         source_due = math.inf if next_due is None else now + (next_due - wall) / 1_000_000
         return min(
             now + _CONGESTION_PAUSE if is_waiting else source_due,
-            self._distortion.next_due,
+            self._pipeline.next_due,
             self.faults.next_expiry,
         )
 
-    def _audience_changed(self, symbol: str) -> None:
-        self._source.watch(symbol, self._hub.watched(symbol))
+    def _streams_changed(self, symbol: str) -> None:
+        self._source.watch(symbol, self._subscriptions.watched(symbol))
         self._wake.set()
 
-    def _accept(self) -> asyncio.BaseProtocol:
+    def _make_protocol(self) -> asyncio.BaseProtocol:
         assert self._runner.server is not None
         return self._runner.server()
 
     def _make_app(self) -> web.Application:
         app = web.Application()
         api = Api(self._source, self.faults, self.settings.weight_per_minute)
-        app.add_routes(HttpSide(self, api, self._clocks).routes())
+        http = HttpSide(self, api, self._clocks, self.stats, self.settings.weight_per_minute)
+        app.add_routes(http.routes())
         for path in ("/stream", "/ws", "/ws/{streams:.*}"):
             app.router.add_get(path, self._clients.serve)
         return app
 
 
-def _make_source(settings: ExchangeSettings) -> Source:
+def _make_source(settings: ExchangeSettings) -> MessageSource:
     if settings.replay is None:
         return Market(settings.symbols, settings.seed, settings.rate_in_effect)
-    return Replay(read_recording(settings.replay), settings.speed)
+    return Replay(read_session(settings.replay), settings.speed)

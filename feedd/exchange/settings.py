@@ -1,4 +1,4 @@
-"""What an embedded exchange is told when it is built. Knows no sockets and no clocks."""
+"""The settings of an embedded exchange. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RATE_MAX = 2000.0
 
 @dataclass(frozen=True)
 class ExchangeSettings:
-    """The market, and the rules that the exchange enforces on its clients.
+    """The market's settings, and the rules that the exchange enforces on its clients.
 
     The rules' defaults are those of Binance spot (docs: web-socket-streams.md, General and Limits).
 

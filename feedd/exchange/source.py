@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from feedd.exchange.messages import Document, Message, TimeUnit, Watched
+from feedd.exchange.messages import Document, MarketMessage, TimeUnit, Watched
 
 
-class Source(Protocol):
-    """What the exchange needs of either."""
+class MessageSource(Protocol):
+    """A market, simulated or recorded, that says which messages are due."""
 
     symbols: tuple[str, ...]
 
     def watch(self, symbol: str, watched: Watched) -> None:
-        """Say which of a symbol's streams are listened to once the source is next advanced."""
+        """Set the streams of a symbol that have subscribers, from the next `advance` on."""
 
-    def advance(self, now: int) -> list[Message]:
-        """Return what is to be sent by `now` and was not returned yet."""
+    def advance(self, now: int) -> list[MarketMessage]:
+        """Return the messages that are due by `now` and were not returned before."""
 
     def next_due(self, now: int) -> int | None:
-        """When to advance next; None: not before something is watched."""
+        """Return when to call `advance` next; None if not before a stream is watched."""
 
     def trades(self, symbol: str, now: int, unit: TimeUnit, first: int | None, limit: int) -> list[Document]:
-        """List trades as REST does: from an id on, or else the newest."""
+        """List trades as REST does: from the id `first` on, or else the newest."""
 
     def aggregates(
         self, symbol: str, now: int, unit: TimeUnit, first: int | None, limit: int
     ) -> list[Document]:
-        """List aggregate trades as REST does: from an id on, or else the newest."""
+        """List aggregate trades as REST does: from the id `first` on, or else the newest."""

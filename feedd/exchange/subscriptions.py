@@ -1,4 +1,4 @@
-"""Who listens to which stream, and what therefore has to be made. Pure."""
+"""Which connection is subscribed to which stream, and what therefore has to be rendered. Pure."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Generic, Protocol, TypeVar
 from feedd.exchange.messages import TimeUnit, Watched
 
 
-class Listener(Protocol):
-    """What the hub has to know of a connection."""
+class StreamSink(Protocol):
+    """What `Subscriptions` needs of a connection."""
 
     @property
     def unit(self) -> TimeUnit:
-        """The unit it wants times in."""
+        """The unit in which it is sent times."""
 
 
-L = TypeVar("L", bound=Listener)
+S = TypeVar("S", bound=StreamSink)
 
 
-class Hub(Generic[L]):
-    """The listeners of each stream that exists. A name of an unknown symbol is heard of, and left out."""
+class Subscriptions(Generic[S]):
+    """The subscribers of each stream. Streams of unknown symbols are ignored, as Binance does."""
 
     def __init__(self, symbols: tuple[str, ...]) -> None:
         self._by_prefix = {symbol.lower(): symbol for symbol in symbols}
-        self._audiences: dict[str, dict[str, dict[L, None]]] = {symbol: {} for symbol in symbols}
-        self._streams: dict[L, frozenset[tuple[str, str]]] = {}
+        self._sinks: dict[str, dict[str, dict[S, None]]] = {symbol: {} for symbol in symbols}
+        self._streams: dict[S, frozenset[tuple[str, str]]] = {}
 
     def split(self, name: str) -> tuple[str, str] | None:
         """Split a stream's name in symbol and kind; None if there is no such symbol."""
@@ -37,28 +37,28 @@ class Hub(Generic[L]):
         """Find the symbols that streams are about."""
         return frozenset(stream[0] for name in names if (stream := self.split(name)))
 
-    def subscribe(self, listener: L, names: Iterable[str]) -> set[str]:
-        """Let a listener have these streams and no others; return the symbols whose audience changed."""
-        before = self._streams.pop(listener, frozenset())
+    def subscribe(self, sink: S, names: Iterable[str]) -> set[str]:
+        """Subscribe a connection to these streams and no others; return the symbols that this concerns."""
+        before = self._streams.pop(sink, frozenset())
         after = frozenset(stream for name in names if (stream := self.split(name)))
         if after:
-            self._streams[listener] = after
+            self._streams[sink] = after
         for symbol, kind in before - after:
-            audience = self._audiences[symbol][kind]
-            del audience[listener]
-            if not audience:
-                del self._audiences[symbol][kind]
+            sinks = self._sinks[symbol][kind]
+            del sinks[sink]
+            if not sinks:
+                del self._sinks[symbol][kind]
         for symbol, kind in after - before:
-            self._audiences[symbol].setdefault(kind, {})[listener] = None
+            self._sinks[symbol].setdefault(kind, {})[sink] = None
         return {symbol for symbol, _ in before ^ after}
 
-    def audience(self, symbol: str, kind: str) -> Collection[L]:
-        """List who listens to a stream."""
-        return self._audiences[symbol].get(kind, {})
+    def subscribers(self, symbol: str, kind: str) -> Collection[S]:
+        """List the subscribers of a stream."""
+        return self._sinks[symbol].get(kind, {})
 
     def watched(self, symbol: str) -> Watched:
-        """List a symbol's streams that anybody listens to, each with the units asked for."""
+        """List the streams of a symbol that have subscribers, each with the units they want times in."""
         return {
-            kind: tuple(dict.fromkeys(listener.unit for listener in audience))
-            for kind, audience in self._audiences[symbol].items()
+            kind: tuple(dict.fromkeys(sink.unit for sink in sinks))
+            for kind, sinks in self._sinks[symbol].items()
         }

@@ -1,4 +1,4 @@
-"""What was traded: single trades, and the taker orders that they filled. Times are microseconds."""
+"""The tape: single trades, and the taker orders that they filled. Times are microseconds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Trade:
+class TapeTrade:
     """One trade: prices count hundredths, quantities hundred-thousandths."""
 
     id: int
@@ -18,8 +18,8 @@ class Trade:
 
 
 @dataclass(frozen=True, slots=True)
-class Aggregate:
-    """One taker order at one price: what an aggTrade tells."""
+class TapeAggregate:
+    """One taker order at one price: an aggTrade."""
 
     id: int
     first: int
@@ -30,8 +30,8 @@ class Aggregate:
     is_buyer_maker: bool
 
 
-def aggregate(id: int, trades: Sequence[Trade]) -> Aggregate:
+def aggregate(id: int, trades: Sequence[TapeTrade]) -> TapeAggregate:
     """Sum up the trades that filled one taker order."""
     first = trades[0]
     quantity = sum(trade.quantity for trade in trades)
-    return Aggregate(id, first.id, trades[-1].id, first.price, quantity, first.time, first.is_buyer_maker)
+    return TapeAggregate(id, first.id, trades[-1].id, first.price, quantity, first.time, first.is_buyer_maker)

@@ -1,4 +1,4 @@
-"""The streams that speak at fixed times instead of when something happens. Times are microseconds."""
+"""The streams that send at fixed times instead of when something happens. Times are microseconds."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Protocol
 
 from feedd.exchange import payloads
 from feedd.exchange.book import Book
-from feedd.exchange.candles import DAY, INTERVALS, SECOND, Candle, bounds, candle_from
+from feedd.exchange.candles import DAY, INTERVALS, SECOND, CandleBuilder, bounds, candle_from
 from feedd.exchange.messages import Document
-from feedd.exchange.tape import Aggregate, Trade
+from feedd.exchange.tape import TapeAggregate, TapeTrade
 
 _TENTH = SECOND // 10
 
-Body = Callable[[int], Document]
+PayloadBuilder = Callable[[int], Document]
 """Builds a payload for a unit, which is given in microseconds."""
 
 
 @dataclass
-class Venue:
-    """What there is to tell about one symbol: its book, its tape, and the time it has run to."""
+class MarketState:
+    """One symbol's book, its recent trades, and the time up to which it was simulated."""
 
     symbol: str
     book: Book
-    trades: deque[Trade]
-    aggregates: deque[Aggregate]
+    trades: deque[TapeTrade]
+    aggregates: deque[TapeAggregate]
     now: int
     last_time: int = field(init=False)
-    day: Candle = field(init=False)
+    day: CandleBuilder = field(init=False)
     """All that was traded. The market is younger than most windows, so it stands for every one of them."""
 
     def __post_init__(self) -> None:
@@ -42,109 +42,113 @@ class Venue:
         """The price of the newest trade, or where the market began."""
         return self.day.close
 
-    def add(self, trade: Trade) -> None:
-        """Put a trade on the tape."""
+    def advance_to(self, now: int) -> None:
+        """Set the time up to which the market was simulated; a clock that was set back sets it back."""
+        self.now = now
+
+    def add_trade(self, trade: TapeTrade) -> None:
+        """Append a trade to the tape, and count it in the day's candle."""
         self.trades.append(trade)
-        self.day.add(trade)
+        self.day.add_trade(trade)
         self.last_time = trade.time
 
-    def forget(self) -> None:
-        """Empty the tape; the price stays."""
+    def reset(self) -> None:
+        """Forget all trades; the last price stays."""
         self.trades.clear()
         self.aggregates.clear()
         self.day = self._empty(self.last_price)
 
-    def _empty(self, price: int) -> Candle:
-        return Candle(self.now, self.now + DAY, price, price, price, price)
+    def _empty(self, price: int) -> CandleBuilder:
+        return CandleBuilder(self.now, self.now + DAY, price, price, price, price)
 
 
-class Feed(Protocol):
-    """A stream with a pace of its own: `tick` is called at each multiple of `length`."""
+class TimedStream(Protocol):
+    """A stream that sends at fixed times: `tick` is called at each multiple of `period`."""
 
-    length: int
+    period: int
 
-    def tick(self, due: int) -> Body | None:
-        """Return what is to be told now, if anything."""
+    def tick(self, due: int) -> PayloadBuilder | None:
+        """Return the payload that is due now; None if nothing is."""
 
-    def add(self, trade: Trade) -> None:
-        """Take note of a trade."""
+    def add_trade(self, trade: TapeTrade) -> None:
+        """Count a trade in."""
 
-    def forget(self) -> None:
-        """Begin anew, because the ids do."""
+    def reset(self) -> None:
+        """Forget all trades, because ids restart or time was skipped."""
 
-    def end(self) -> None:
-        """Let go of what was held: nobody listens any more."""
-
-
-class _Plain:
-    """What a feed does that keeps nothing of its own."""
-
-    def add(self, trade: Trade) -> None:
-        """Nothing to note: the venue keeps it."""
-
-    def forget(self) -> None:
-        """Nothing to begin anew."""
-
-    def end(self) -> None:
-        """Nothing was held."""
+    def close(self) -> None:
+        """Free what the stream holds, because it has lost its last subscriber."""
 
 
-class DepthFeed(_Plain):
-    """The levels that changed: `U` follows the `u` before it without a hole."""
+class _StatelessStream:
+    """A timed stream that keeps no trades of its own."""
 
-    def __init__(self, venue: Venue, length: int) -> None:
-        self.length = length
-        self._venue = venue
-        self._changes = venue.book.follow()
+    def add_trade(self, trade: TapeTrade) -> None:
+        """Do nothing: the market's state keeps the trade."""
 
-    def tick(self, due: int) -> Body | None:
-        """Tell what changed; a book that stood still says nothing."""
+    def reset(self) -> None:
+        """Do nothing: there are no trades to forget."""
+
+    def close(self) -> None:
+        """Do nothing: nothing is held."""
+
+
+class DepthStream(_StatelessStream):
+    """The levels that changed; each update's `U` is the previous one's `u` plus one."""
+
+    def __init__(self, state: MarketState, period: int) -> None:
+        self.period = period
+        self._state = state
+        self._changes = state.book.collect_changes()
+
+    def tick(self, due: int) -> PayloadBuilder | None:
+        """Return the changes since the last update; None if no level changed."""
         changes = self._changes
         if not changes:
             return None
-        book = self._venue.book
-        self._changes = book.take(changes)
-        return partial(payloads.depth_update, self._venue.symbol, changes, book.update_id, due)
+        book = self._state.book
+        self._changes = book.restart_collecting(changes)
+        return partial(payloads.depth_update, self._state.symbol, changes, book.update_id, due)
 
-    def end(self) -> None:
-        """Stop collecting."""
-        self._venue.book.unfollow(self._changes)
+    def close(self) -> None:
+        """Stop collecting changes of the book."""
+        self._state.book.stop_collecting(self._changes)
 
 
-class PartialDepthFeed(_Plain):
-    """The best levels of the book, whenever it changed."""
+class PartialDepthStream(_StatelessStream):
+    """The best levels of the book, sent only when any level has changed."""
 
-    def __init__(self, venue: Venue, levels: int, length: int) -> None:
-        self.length = length
-        self._book = venue.book
+    def __init__(self, state: MarketState, levels: int, period: int) -> None:
+        self.period = period
+        self._book = state.book
         self._levels = levels
-        self._told = -1
+        self._sent_update_id = -1
 
-    def tick(self, due: int) -> Body | None:
-        """Tell the best levels if any level changed."""
+    def tick(self, due: int) -> PayloadBuilder | None:
+        """Return the best levels; None if no level changed since they were last sent."""
         book = self._book
-        if self._told == book.update_id:
+        if self._sent_update_id == book.update_id:
             return None
-        self._told = book.update_id
+        self._sent_update_id = book.update_id
         return lambda unit: payloads.partial_depth(book.update_id, *book.best(self._levels))
 
 
-class CandleFeed(_Plain):
-    """One interval: a closing message at each end, and one every 2 s in between while trades come.
+class KlineStream(_StatelessStream):
+    """The klines of one interval: one that closes at each end, and one every 2 s meanwhile if trades came.
 
-    `kline_1s` so speaks every second, trades or not.
+    `kline_1s` therefore sends every second, with trades or without.
     """
 
-    length = SECOND
+    period = SECOND
 
-    def __init__(self, venue: Venue, interval: str) -> None:
-        self._venue = venue
+    def __init__(self, state: MarketState, interval: str) -> None:
+        self._state = state
         self._interval = interval
-        self._candle = candle_from(interval, venue.now, venue.last_price, reversed(venue.trades))
+        self._candle = candle_from(interval, state.now, state.last_price, reversed(state.trades))
         self._is_changed = bool(self._candle.count)
 
-    def tick(self, due: int) -> Body | None:
-        """Close the candle if its time is over, else tell how it stands every other second."""
+    def tick(self, due: int) -> PayloadBuilder | None:
+        """Return the closed candle at its end; else, at even seconds, the open one if trades have come."""
         candle = self._candle
         is_closed = due >= candle.end
         if is_closed:
@@ -153,74 +157,74 @@ class CandleFeed(_Plain):
             self._is_changed = False
         else:
             return None
-        return partial(payloads.kline, self._venue.symbol, self._interval, candle, is_closed, due)
+        return partial(payloads.kline, self._state.symbol, self._interval, candle, is_closed, due)
 
-    def add(self, trade: Trade) -> None:
+    def add_trade(self, trade: TapeTrade) -> None:
         """Count a trade in."""
-        self._candle.add(trade)
+        self._candle.add_trade(trade)
         self._is_changed = True
 
-    def forget(self) -> None:
-        """Begin the candle anew."""
-        self._begin(self._venue.now)
+    def reset(self) -> None:
+        """Start an empty candle."""
+        self._begin(self._state.now)
 
     def _begin(self, time: int) -> None:
-        price = self._venue.last_price
-        self._candle = Candle(*bounds(self._interval, time), price, price, price, price)
+        price = self._state.last_price
+        self._candle = CandleBuilder(*bounds(self._interval, time), price, price, price, price)
         self._is_changed = False
 
 
-class SummaryFeed(_Plain):
-    """Every second, something that is reckoned from the venue as it stands."""
+class SummaryStream(_StatelessStream):
+    """A payload that is computed every second from the market's state."""
 
-    length = SECOND
+    period = SECOND
 
-    def __init__(self, venue: Venue, body: Callable[[Venue, int, int], Document]) -> None:
-        self._venue = venue
+    def __init__(self, state: MarketState, body: Callable[[MarketState, int, int], Document]) -> None:
+        self._state = state
         self._body = body
 
-    def tick(self, due: int) -> Body | None:
-        """Tell how things stand."""
-        return partial(self._body, self._venue, due)
+    def tick(self, due: int) -> PayloadBuilder | None:
+        """Return the payload of the current state."""
+        return partial(self._body, self._state, due)
 
 
-def make_feed(venue: Venue, kind: str) -> Feed | None:
-    """Make what speaks for a stream at fixed times; None for one that doesn't, or that nobody knows."""
+def make_timed_stream(state: MarketState, kind: str) -> TimedStream | None:
+    """Make the timed stream of that name; None if it is unknown, or doesn't send at fixed times."""
     name, _, pace = kind.partition("@")
-    length = {"": SECOND, "100ms": _TENTH}.get(pace)
-    if length is None:
+    period = {"": SECOND, "100ms": _TENTH}.get(pace)
+    if period is None:
         return None
     if name == "depth":
-        return DepthFeed(venue, length)
+        return DepthStream(state, period)
     if name in ("depth5", "depth10", "depth20"):
-        return PartialDepthFeed(venue, int(name.removeprefix("depth")), length)
+        return PartialDepthStream(state, int(name.removeprefix("depth")), period)
     if pace:
         return None
     if name.startswith("kline_") and name.removeprefix("kline_") in INTERVALS:
-        return CandleFeed(venue, name.removeprefix("kline_"))
+        return KlineStream(state, name.removeprefix("kline_"))
     summary = _SUMMARIES.get(name)
-    return SummaryFeed(venue, summary) if summary else None
+    return SummaryStream(state, summary) if summary else None
 
 
-def _mini_ticker(venue: Venue, due: int, unit: int) -> Document:
-    return payloads.mini_ticker(venue.symbol, venue.day, due, unit)
+def _mini_ticker(state: MarketState, due: int, unit: int) -> Document:
+    return payloads.mini_ticker(state.symbol, state.day, due, unit)
 
 
-def _day_ticker(venue: Venue, due: int, unit: int) -> Document:
-    newest = venue.trades[-1].quantity if venue.trades else 0
-    return payloads.day_ticker(venue.symbol, venue.day, newest, venue.book.top, due, unit)
+def _day_ticker(state: MarketState, due: int, unit: int) -> Document:
+    newest = state.trades[-1].quantity if state.trades else 0
+    return payloads.day_ticker(state.symbol, state.day, newest, state.book.top, due, unit)
 
 
-def _window_ticker(event: str, length: int) -> Callable[[Venue, int, int], Document]:
-    return lambda venue, due, unit: payloads.window_ticker(event, venue.symbol, venue.day, length, due, unit)
+def _window_ticker(event: str, period: int) -> Callable[[MarketState, int, int], Document]:
+    return lambda state, due, unit: payloads.window_ticker(event, state.symbol, state.day, period, due, unit)
 
 
-def _average_price(venue: Venue, due: int, unit: int) -> Document:
-    return payloads.average_price(venue.symbol, venue.day, venue.last_time, due, unit)
+def _average_price(state: MarketState, due: int, unit: int) -> Document:
+    return payloads.average_price(state.symbol, state.day, state.last_time, due, unit)
 
 
-def _reference_price(venue: Venue, due: int, unit: int) -> Document:
-    return payloads.reference_price(venue.symbol, venue.last_price, due, unit)
+def _reference_price(state: MarketState, due: int, unit: int) -> Document:
+    return payloads.reference_price(state.symbol, state.last_price, due, unit)
 
 
 _SUMMARIES = {

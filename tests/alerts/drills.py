@@ -320,7 +320,7 @@ class Troubles:
             await _over(self._outcome, self._webhook, name)
 
     async def _flap(self, at: float) -> None:
-        connects = self._exchange.seen.connects_by_symbol
+        connects = self._exchange.stats.connects_by_symbol
         for _ in range(3):
             had = connects["FLAPUSDT"]
             self._exchange.set_fault("reset", symbol="FLAPUSDT")

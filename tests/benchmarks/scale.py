@@ -169,7 +169,7 @@ async def measure(symbols: int, of: int, idle_seconds: float, timeout: float, **
             names = exchange.symbols[:symbols]
             opened_at = await gates.wait_until(lambda: bool(gates.outages) and not gates.halted, timeout)
             figures.start = opened_at - began
-            figures.start_attempts = exchange.seen.attempts
+            figures.start_attempts = exchange.stats.attempts
             await _idle(exchange, feedd, figures, idle_seconds)
             before = {name: len(gates.outages[name]) for name in names}
             cut_at = time.monotonic()
@@ -180,19 +180,19 @@ async def measure(symbols: int, of: int, idle_seconds: float, timeout: float, **
             for name in names:
                 closed, opened = gates.outages[name][before[name] :]
                 figures.outages.append(opened - closed)
-            figures.attempts = exchange.seen.attempts - figures.start_attempts
-            figures.refusals = sum(exchange.seen.refusals.values())
+            figures.attempts = exchange.stats.attempts - figures.start_attempts
+            figures.refusals = sum(exchange.stats.refusals.values())
             figures.memory_after = feedd.resident_bytes()
     return figures
 
 
 async def _idle(exchange: Exchange, feedd: Process, figures: Figures, seconds: float) -> None:
-    messages, cpu, began = exchange.seen.messages, feedd.cpu_seconds(), time.monotonic()
+    messages, cpu, began = exchange.stats.messages, feedd.cpu_seconds(), time.monotonic()
     await asyncio.sleep(seconds)
     lasted = time.monotonic() - began
     figures.memory = feedd.resident_bytes()
     figures.idle_cpu = (feedd.cpu_seconds() - cpu) / lasted if lasted else 0.0
-    figures.idle_messages = (exchange.seen.messages - messages) / lasted if lasted else 0.0
+    figures.idle_messages = (exchange.stats.messages - messages) / lasted if lasted else 0.0
 
 
 def table(one: Figures, many: Figures) -> str:

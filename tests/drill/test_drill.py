@@ -8,9 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import pytest
@@ -20,17 +18,16 @@ from feedd.config.settings import Settings
 from feedd.core.decode_failures import DecodeFailureRule
 from feedd.core.sequence import StepSequence
 from feedd.core.symbol_state import SymbolState
-from feedd.drill import NotDrillableError, NotReadyError, drill, named
+from feedd.drill import drill, named
 from feedd.drill.harmless import HARMLESS
 from feedd.drill.harms import HARMS
+from feedd.drill.judgement import Outcome
 from feedd.drill.run import prepared
-from feedd.drill.verdict import Outcome
-from feedd.errors import UnavailableError
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Reason
 from feedd.venues.binance.spot.payloads import Trade
 from tests.cli.test_main import ENVIRONMENT, feedd
-from tests.running import SYMBOLS, Running, running, settings_for
+from tests.running import SYMBOLS, running, settings_for
 
 EXCHANGE = ExchangeSettings(symbols=SYMBOLS)
 HIT, OTHER = SYMBOLS
@@ -182,21 +179,6 @@ async def test_broken_rule_is_found() -> None:
         assert broken.verdict in problems[symbol], broken
 
 
-async def test_what_is_found_while_the_machine_stands_still_is_no_finding() -> None:
-    outcomes: list[Outcome] = []
-    async with (
-        Exchange(EXCHANGE) as exchange,
-        running(settings_for(exchange)) as feedd,
-        prepared(feedd.url, outcomes.append) as runner,
-    ):
-        drilling = asyncio.create_task(runner.run_case(named(["short_mute"])[0], HIT))
-        await feedd.until(lambda _: bool(exchange.faults.active()))
-        time.sleep(1.2)  # noqa: ASYNC251  # longer than the symbol may be silent
-        await drilling
-    [outcome] = outcomes
-    assert (outcome.problems, outcome.tries) == ((), 2)
-
-
 @pytest.mark.interpreted
 async def test_finding_on_a_machine_that_gets_on_is_final() -> None:
     outcomes: list[Outcome] = []
@@ -217,105 +199,11 @@ async def test_drill_leaves_the_daemon_as_it_was() -> None:
         assert not any(feedd.symbol_state(symbol).gate.halted for symbol in SYMBOLS)
 
 
-async def test_case_that_means_nothing_to_the_daemon_is_skipped_and_says_why() -> None:
-    said: list[str] = []
-    async with Exchange(EXCHANGE) as exchange:
-        settings = settings_for(exchange, FEEDD_SYMBOLS=HIT, FEEDD_STREAMS="depth@100ms,kline_1s")
-        async with running(settings) as feedd:
-            cases = named(["duplicate_trades", "kill_switch", "others_reset", "duplicate_candles"])
-            assert await drill(feedd.url, cases, said.append)
-    assert said[-4:-1] == [
-        "skipped kill_switch: it edits the env-file",
-        "skipped duplicate_trades: the daemon has no trade",
-        "skipped others_reset: there is only one symbol",
-    ]
-    assert "harmless: 1 of 1 right, 3 skipped" in said[-1]
-
-
-async def test_symbol_that_does_not_come_to_rest_is_wrong_and_keeps_nobody_waiting(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("feedd.drill.runner.READY_SECONDS", 1.0)
-    monkeypatch.setattr("feedd.drill.runner.HOPELESS_SECONDS", 0.1)
-    outcomes: list[Outcome] = []
-    async with (
-        Exchange(EXCHANGE) as exchange,
-        running(settings_for(exchange)) as feedd,
-        prepared(feedd.url, outcomes.append) as runner,
-    ):
-        exchange.set_fault("mute")
-        await feedd.until(lambda feedd: all(feedd.symbol_state(name).gate.halted for name in SYMBOLS))
-        began = time.monotonic()
-        await runner.run(named(["close_1001", "close_1000", "others_reset"]))
-        assert time.monotonic() - began < 3.0
-        assert not await runner.see_all_open()
-    assert len(outcomes) == 3
-    assert all(outcome.problems[0].startswith("not begun: ") for outcome in outcomes)
-
-
-# --- what can't be drilled
+# --- the command
 
 
 def static_settings() -> Settings:
     return resolve(None, {}, {"FEEDD_SYMBOLS": "SPY", "FEEDD_LISTEN": "127.0.0.1:0"}).settings
-
-
-async def refused(feedd: Running) -> str:
-    with pytest.raises(NotDrillableError) as refusal:
-        await drill(feedd.url, named([]), print)
-    return str(refusal.value)
-
-
-async def test_static_data_is_not_drilled() -> None:
-    async with running(static_settings()) as feedd:
-        assert "plays static data" in await refused(feedd)
-
-
-async def test_exchange_without_a_fault_board_is_not_drilled() -> None:
-    async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as other:
-        # A daemon's own HTTP side is a server like any other, and has no board.
-        async with running(settings_for(exchange, FEEDD_REST_URL=other.url)) as feedd:
-            assert "is no embedded exchange" in await refused(feedd)
-        assert exchange.faults.active() == ()
-
-
-async def test_exchange_that_somebody_breaks_already_is_not_drilled() -> None:
-    async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
-        exchange.set_fault("unknown_field", symbol=HIT)
-        assert "faults are on" in await refused(feedd)
-        assert len(exchange.faults.active()) == 1
-
-
-async def test_daemon_whose_halts_latch_is_not_drilled() -> None:
-    async with (
-        Exchange(EXCHANGE) as exchange,
-        running(settings_for(exchange, FEEDD_RESUME="manual")) as feedd,
-    ):
-        assert "FEEDD_RESUME=manual" in await refused(feedd)
-
-
-async def test_halted_daemon_is_not_drilled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("feedd.drill.run.OPEN_SECONDS", 1.0)
-    async with Exchange(EXCHANGE) as exchange:
-        settings = settings_for(exchange, FLAG_TRADING_HALTED="1")
-        async with running(settings) as feedd:
-            await feedd.until(lambda feedd: all(feedd.symbol_state(name).is_connected for name in SYMBOLS))
-            with pytest.raises(NotReadyError, match=r"BTCUSDT \(kill_switch\), ETHUSDT \(kill_switch\)"):
-                await drill(feedd.url, named([]), print)
-
-
-async def test_daemon_that_dies_ends_the_drill() -> None:
-    async with Exchange(EXCHANGE) as exchange, AsyncExitStack() as stack:
-        feedd = await stack.enter_async_context(running(settings_for(exchange)))
-        drilling = asyncio.create_task(drill(feedd.url, named(["mute"]), print))
-        await feedd.until(lambda _: bool(exchange.faults.active()))
-        await stack.aclose()
-        with pytest.raises(UnavailableError, match=f"the daemon at {feedd.url} is gone"):
-            await drilling
-        assert exchange.faults.active() == ()
-
-
-# --- the command
 
 
 async def run_drill(*arguments: str) -> tuple[int, str, str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from feedd.drill.durations import Limits, Span
+from feedd.drill.durations import DurationLimits, Span
 
-LIMITS = Limits(stale=10.0, latency=1.0, resume=5.0, status=30.0, window=6.0)
+LIMITS = DurationLimits(stale=10.0, latency=1.0, resume=5.0, status=30.0, window=6.0)
 
 
 def test_span_is_the_sum_of_its_parts() -> None:

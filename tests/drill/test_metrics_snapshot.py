@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feedd.drill.metrics_snapshot import per_symbol, read_numbers
+from feedd.drill.metrics_snapshot import per_symbol, read_snapshot
 
 METRICS = """\
 # HELP feedd_gaps_total Holes in the stream's ids.
@@ -26,26 +26,26 @@ TRADE = frozenset({("stream", "trade")})
 
 
 def test_numbers_are_the_symbols_and_the_process() -> None:
-    numbers = read_numbers("BTCUSDT", METRICS, STATUS)
-    assert numbers.total("feedd_gaps_total", TRADE) == 3
-    assert numbers.total("feedd_gaps_total") == 5
-    assert numbers.total("feedd_kill_switch") == 1
-    assert numbers.total("feedd_no_such_metric") == 0
-    assert numbers.total("status_resets", TRADE) == 1
+    snapshot = read_snapshot("BTCUSDT", METRICS, STATUS)
+    assert snapshot.total("feedd_gaps_total", TRADE) == 3
+    assert snapshot.total("feedd_gaps_total") == 5
+    assert snapshot.total("feedd_kill_switch") == 1
+    assert snapshot.total("feedd_no_such_metric") == 0
+    assert snapshot.total("status_resets", TRADE) == 1
 
 
 def test_numbers_of_all_symbols_are_added_up() -> None:
-    numbers = read_numbers(None, METRICS, STATUS)
-    assert numbers.total("feedd_gaps_total", TRADE) == 43
-    assert numbers.total("feedd_kill_switch") == 1
-    assert numbers.total("status_resets") == 3
+    snapshot = read_snapshot(None, METRICS, STATUS)
+    assert snapshot.total("feedd_gaps_total", TRADE) == 43
+    assert snapshot.total("feedd_kill_switch") == 1
+    assert snapshot.total("status_resets") == 3
 
 
 def test_histogram_counts_what_lies_above_a_bound() -> None:
-    numbers = read_numbers("BTCUSDT", METRICS, STATUS)
-    assert numbers.above("feedd_lag_seconds", 0.1) == 3
-    assert numbers.above("feedd_lag_seconds", 0.5) == 3
-    assert numbers.above("feedd_lag_seconds", 0.05) == 7
+    snapshot = read_snapshot("BTCUSDT", METRICS, STATUS)
+    assert snapshot.above("feedd_lag_seconds", 0.1) == 3
+    assert snapshot.above("feedd_lag_seconds", 0.5) == 3
+    assert snapshot.above("feedd_lag_seconds", 0.05) == 7
 
 
 def test_one_metric_of_every_symbol() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from feedd.drill.case import Case, fault
-from feedd.drill.table import Table, listing, summary
-from feedd.drill.verdict import Outcome
+from feedd.drill.judgement import Outcome
+from feedd.drill.table import ReportTable, listing, summary
 from feedd.model import Reason
 
 HARM = Case(name="mute", does=(fault("mute"),), expected=Reason.STALE)
@@ -19,7 +19,7 @@ WRONG = Outcome(
 
 
 def test_columns_stand_beneath_each_other() -> None:
-    table = Table(CASES)
+    table = ReportTable(CASES)
     assert [table.heading(), table.row(RIGHT), table.row(WRONG)] == [
         "FAULT             EXPECTED  SEEN                    HALT    RESUME  VERDICT",
         "mute              stale     stale                   1.23    0.50    right",
@@ -30,7 +30,9 @@ def test_columns_stand_beneath_each_other() -> None:
 
 def test_case_that_had_to_be_tried_again_says_so() -> None:
     assert (
-        Table(CASES).row(replace(RIGHT, tries=2)).endswith("  right (try 2: before, the machine stood still)")
+        ReportTable(CASES)
+        .row(replace(RIGHT, tries=2))
+        .endswith("  right (try 2: before, the machine stood still)")
     )
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
-from feedd.exchange.api import Api, Reply, Request, error_body
-from feedd.exchange.fault_registry import Board
+from feedd.exchange.api import Api, ApiReply, ApiRequest, error_body
+from feedd.exchange.fault_registry import FaultRegistry
 from feedd.exchange.market import Market
 from feedd.exchange.messages import TimeUnit
 
@@ -18,11 +18,11 @@ SYMBOLS = ("BTCUSDT", "ETHBTC", "ODD")
 class Rig:
     def __init__(self) -> None:
         self.market = Market(SYMBOLS, 1, 50)
-        self.board = Board(SYMBOLS)
-        self.api = Api(self.market, self.board, 6000)
+        self.registry = FaultRegistry(SYMBOLS)
+        self.api = Api(self.market, self.registry, 6000)
 
-    def ask(self, name: str, query: dict[str, str], unit: TimeUnit = TimeUnit.MILLISECOND) -> Reply:
-        return self.api.answer(name, Request(query, unit, NOW))
+    def ask(self, name: str, query: dict[str, str], unit: TimeUnit = TimeUnit.MILLISECOND) -> ApiReply:
+        return self.api.answer(name, ApiRequest(query, unit, NOW))
 
     def get(self, name: str, unit: TimeUnit = TimeUnit.MILLISECOND, **query: str) -> Any:
         reply = self.ask(name, query, unit)
@@ -46,16 +46,16 @@ def test_time_is_told_in_the_unit_asked_for() -> None:
 
 def test_skew_moves_the_server_time_unless_it_spares_rest() -> None:
     rig = Rig()
-    fault = rig.board.set("clock_skew", 0.0, arguments={"ms": -5000})
+    fault = rig.registry.set("clock_skew", 0.0, arguments={"ms": -5000})
     assert rig.get("time") == {"serverTime": NOW // 1000 - 5000}
-    rig.board.clear(fault.id)
-    rig.board.set("clock_skew", 0.0, arguments={"ms": -5000, "rest": False})
+    rig.registry.clear(fault.id)
+    rig.registry.set("clock_skew", 0.0, arguments={"ms": -5000, "rest": False})
     assert rig.get("time") == {"serverTime": NOW // 1000}
 
 
 def test_skew_of_one_symbol_leaves_the_server_time() -> None:
     rig = Rig()
-    rig.board.set("clock_skew", 0.0, symbol="BTCUSDT", arguments={})
+    rig.registry.set("clock_skew", 0.0, symbol="BTCUSDT", arguments={})
     assert rig.get("time") == {"serverTime": NOW // 1000}
 
 
@@ -71,7 +71,7 @@ def test_skew_of_one_symbol_leaves_the_server_time() -> None:
 )
 def test_exchange_info_lists_what_was_asked_for(query: dict[str, str], symbols: list[str]) -> None:
     rig = Rig()
-    rig.board.set("status", 0.0, symbol="ETHBTC", arguments={"status": "BREAK"})
+    rig.registry.set("status", 0.0, symbol="ETHBTC", arguments={"status": "BREAK"})
     answer = orjson.loads(rig.ask("exchangeInfo", query).body)
     assert [each["symbol"] for each in answer["symbols"]] == symbols
     assert answer["serverTime"] == NOW // 1000
@@ -79,7 +79,7 @@ def test_exchange_info_lists_what_was_asked_for(query: dict[str, str], symbols: 
 
 def test_exchange_info_tells_each_symbols_status_and_assets() -> None:
     rig = Rig()
-    rig.board.set("status", 0.0, symbol="ETHBTC", arguments={"status": "CANCEL_ONLY"})
+    rig.registry.set("status", 0.0, symbol="ETHBTC", arguments={"status": "CANCEL_ONLY"})
     told = {each["symbol"]: each for each in rig.get("exchangeInfo")["symbols"]}
     assert {symbol: each["status"] for symbol, each in told.items()} == {
         "BTCUSDT": "TRADING",

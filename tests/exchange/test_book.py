@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from random import Random
 
-from feedd.exchange.book import LEVELS, Book, Changes
+from feedd.exchange.book import LEVELS, Book, BookChanges
 
 
 def make_book() -> Book:
@@ -29,12 +29,12 @@ def test_price_stays_near_its_origin() -> None:
 def test_changes_applied_to_a_copy_give_the_book() -> None:
     book = make_book()
     bids, asks = dict(book.bids), dict(book.asks)
-    changes = book.follow()
+    changes = book.collect_changes()
     last = book.update_id
     for round_ in range(200):
         for _ in range(round_ % 5):
             book.trade(1000, is_bid=round_ % 2 == 0)
-        taken, changes = changes, book.take(changes)
+        taken, changes = changes, book.restart_collecting(changes)
         if not taken:
             continue
         assert taken.first == last + 1
@@ -43,7 +43,7 @@ def test_changes_applied_to_a_copy_give_the_book() -> None:
         assert (bids, asks) == (book.bids, book.asks)
 
 
-def apply(changes: Changes, bids: dict[int, int], asks: dict[int, int]) -> None:
+def apply(changes: BookChanges, bids: dict[int, int], asks: dict[int, int]) -> None:
     for side, changed in ((bids, changes.bids), (asks, changes.asks)):
         side.update(changed)
         for price in [price for price, quantity in side.items() if not quantity]:
@@ -51,20 +51,20 @@ def apply(changes: Changes, bids: dict[int, int], asks: dict[int, int]) -> None:
 
 
 def test_book_without_changes_has_nothing_to_tell() -> None:
-    assert not make_book().follow()
+    assert not make_book().collect_changes()
 
 
-def test_unfollowed_changes_stand_still() -> None:
+def test_collection_that_was_ended_stands_still() -> None:
     book = make_book()
-    changes = book.follow()
-    book.unfollow(changes)
+    changes = book.collect_changes()
+    book.stop_collecting(changes)
     book.trade(1, is_bid=True)
     assert not changes
 
 
-def test_restarted_ids_begin_at_one_for_followers_too() -> None:
+def test_restarted_ids_begin_at_one_for_collections_too() -> None:
     book = make_book()
-    changes = book.follow()
+    changes = book.collect_changes()
     book.trade(1, is_bid=True)
     book.restart_ids()
     assert (changes.first, bool(changes)) == (1, False)

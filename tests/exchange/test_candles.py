@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedd.exchange.candles import INTERVALS, SECOND, Candle, bounds, candle_from
-from feedd.exchange.tape import Trade
+from feedd.exchange.candles import INTERVALS, SECOND, CandleBuilder, bounds, candle_from
+from feedd.exchange.tape import TapeTrade
 
 
 def at(*moment: int) -> int:
@@ -37,19 +37,19 @@ def test_bounds_hold_their_time_and_meet_the_next(interval: str, time: int) -> N
     assert bounds(interval, end - 1) == (start, end)
 
 
-def trade(id: int, price: int, quantity: int, time: int, is_buyer_maker: bool = False) -> Trade:
-    return Trade(id, price, quantity, time, is_buyer_maker)
+def trade(id: int, price: int, quantity: int, time: int, is_buyer_maker: bool = False) -> TapeTrade:
+    return TapeTrade(id, price, quantity, time, is_buyer_maker)
 
 
 def test_empty_candle_names_no_trade() -> None:
-    candle = Candle(0, 1, 5, 5, 5, 5)
+    candle = CandleBuilder(0, 1, 5, 5, 5, 5)
     assert (candle.first, candle.last, candle.count, candle.mean_price) == (-1, -1, 0, 5)
 
 
 def test_candle_adds_up_its_trades() -> None:
-    candle = Candle(0, SECOND, 9, 9, 9, 9)
+    candle = CandleBuilder(0, SECOND, 9, 9, 9, 9)
     for each in (trade(4, 10, 3, 1), trade(5, 14, 1, 2, True), trade(6, 8, 2, 3)):
-        candle.add(each)
+        candle.add_trade(each)
     assert (candle.open, candle.high, candle.low, candle.close) == (10, 14, 8, 8)
     assert (candle.first, candle.last, candle.count) == (4, 6, 3)
     assert (candle.quantity, candle.turnover) == (6, 60)

@@ -7,20 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedd.exchange.fault_pipeline import Distortion
-from feedd.exchange.fault_registry import AnyFault, Board
-from feedd.exchange.messages import Message, Opcode, TimeUnit
+from feedd.exchange.fault_pipeline import FaultPipeline
+from feedd.exchange.fault_registry import AnyFault, FaultRegistry
+from feedd.exchange.messages import MarketMessage, Opcode, TimeUnit
 
 MS, US = TimeUnit.MILLISECOND, TimeUnit.MICROSECOND
 
 
-def trade(id: int, symbol: str = "BTCUSDT", kind: str = "trade") -> Message:
-    return Message(
+def trade(id: int, symbol: str = "BTCUSDT", kind: str = "trade") -> MarketMessage:
+    return MarketMessage(
         symbol, kind, {MS: orjson.dumps({"e": "trade", "E": 1000 + id, "s": symbol, "t": id, "p": "1"})}
     )
 
 
-def ids(messages: list[Message]) -> list[int]:
+def ids(messages: list[MarketMessage]) -> list[int]:
     return [orjson.loads(message.payloads[MS])["t"] for message in messages]
 
 
@@ -28,17 +28,17 @@ class Rig:
     """A board and what it does to the messages."""
 
     def __init__(self) -> None:
-        self.board = Board(("BTCUSDT", "ETHUSDT"))
-        self.distortion = Distortion(self.board)
+        self.registry = FaultRegistry(("BTCUSDT", "ETHUSDT"))
+        self.pipeline = FaultPipeline(self.registry)
 
     def set(self, name: str, **options: Any) -> AnyFault:
         known = {key: options.pop(key) for key in ("symbol", "stream", "seconds") if key in options}
-        return self.board.set(name, 0.0, **known, arguments=options)
+        return self.registry.set(name, 0.0, **known, arguments=options)
 
-    def send(self, *messages: Message, now: float = 0.0) -> list[Message]:
-        sent = self.distortion.due(now)
+    def send(self, *messages: MarketMessage, now: float = 0.0) -> list[MarketMessage]:
+        sent = self.pipeline.release_due(now)
         for message in messages:
-            sent += self.distortion.pass_on(message, now)
+            sent += self.pipeline.process(message, now)
         return sent
 
 
@@ -83,7 +83,7 @@ def test_status_cancel_only_silences_candles() -> None:
 
 def test_gap_leaves_out_the_next_messages_and_no_more() -> None:
     rig = Rig()
-    rig.distortion.leave_out("BTCUSDT", "trade", 2)
+    rig.pipeline.drop_next("BTCUSDT", "trade", 2)
     sent = rig.send(*(trade(id) for id in range(1, 6)), trade(9, "ETHUSDT"), trade(9, kind="aggTrade"))
     assert ids(sent) == [3, 4, 5, 9, 9]
     assert rig.send(message := trade(6)) == [message]
@@ -91,10 +91,10 @@ def test_gap_leaves_out_the_next_messages_and_no_more() -> None:
 
 def test_only_streams_that_number_their_messages_are_numbered() -> None:
     numbered = [
-        kind for kind in ("trade", "aggTrade", "depth", "depth@100ms") if Distortion.is_numbered(kind)
+        kind for kind in ("trade", "aggTrade", "depth", "depth@100ms") if FaultPipeline.is_numbered(kind)
     ]
     assert numbered == ["trade", "aggTrade", "depth", "depth@100ms"]
-    assert not any(Distortion.is_numbered(kind) for kind in ("bookTicker", "kline_1s", "depth5"))
+    assert not any(FaultPipeline.is_numbered(kind) for kind in ("bookTicker", "kline_1s", "depth5"))
 
 
 def test_duplicate_sends_the_same_twice() -> None:
@@ -116,7 +116,7 @@ def test_reorder_loses_nothing_when_it_ends() -> None:
     rig = Rig()
     rig.set("reorder", seconds=1)
     assert ids(rig.send(trade(1), trade(2), trade(3))) == [2, 1]
-    rig.board.expire(1.0)
+    rig.registry.expire(1.0)
     assert ids(rig.send(trade(4), now=1.0)) == [3, 4]
 
 
@@ -124,9 +124,9 @@ def test_reorder_that_is_cleared_lets_go_of_what_it_holds() -> None:
     rig = Rig()
     fault = rig.set("reorder")
     assert rig.send(trade(1)) == []
-    rig.board.clear(fault.id)
-    rig.distortion.release(fault, 0.1)
-    assert rig.distortion.next_due == 0.1
+    rig.registry.clear(fault.id)
+    rig.pipeline.release_held_by(fault, 0.1)
+    assert rig.pipeline.next_due == 0.1
     assert ids(rig.send(trade(2), now=0.2)) == [1, 2]
 
 
@@ -134,7 +134,7 @@ def test_reorder_of_so_many_ends_by_itself() -> None:
     rig = Rig()
     rig.set("reorder", count=1)
     assert rig.send(trade(1)) == []
-    rig.board.expire(0.0)
+    rig.registry.expire(0.0)
     assert ids(rig.send(*(trade(id) for id in range(2, 6)))) == [2, 1, 3, 4, 5]
 
 
@@ -144,7 +144,7 @@ def test_delay_holds_back_and_keeps_order_when_it_shrinks() -> None:
     assert rig.send(trade(1), trade(2), now=0.0) == []
     rig.set("delay", ms=100)
     assert rig.send(trade(3), now=1.0) == []
-    assert rig.distortion.next_due == 1.5
+    assert rig.pipeline.next_due == 1.5
     assert rig.send(now=1.4) == []
     assert ids(rig.send(trade(4), now=1.5)) == [1, 2, 3]
     assert ids(rig.send(now=1.6)) == [4]
@@ -162,7 +162,7 @@ def test_delay_that_is_over_lets_nothing_overtake() -> None:
     rig = Rig()
     rig.set("delay", ms=1000, seconds=1)
     rig.send(trade(1), now=0.9)
-    rig.board.expire(1.0)
+    rig.registry.expire(1.0)
     assert rig.send(trade(2), now=1.1) == []
     assert ids(rig.send(trade(3), now=2.0)) == [1, 2, 3]
 
@@ -172,8 +172,8 @@ def test_cleared_delay_releases_at_once_in_order() -> None:
     fault = rig.set("delay", ms=1000, symbol="BTCUSDT")
     rig.set("delay", ms=1000, symbol="ETHUSDT")
     rig.send(trade(1), trade(2), trade(51, "ETHUSDT"), now=0.0)
-    rig.board.clear(fault.id)
-    rig.distortion.release(fault, 0.2)
+    rig.registry.clear(fault.id)
+    rig.pipeline.release_held_by(fault, 0.2)
     assert ids(rig.send(trade(3), trade(52, "ETHUSDT"), now=0.2)) == [1, 2, 3]
     assert ids(rig.send(now=1.2)) == [51, 52]
 
@@ -182,7 +182,7 @@ def test_latency_spike_holds_everything_until_it_ends() -> None:
     rig = Rig()
     rig.set("latency_spike", seconds=2)
     assert rig.send(trade(1), now=0.0) == rig.send(trade(2), now=1.9) == []
-    rig.board.expire(2.0)
+    rig.registry.expire(2.0)
     assert ids(rig.send(trade(3), now=2.0)) == [1, 2, 3]
 
 
@@ -191,20 +191,20 @@ def test_clearing_another_fault_releases_nothing() -> None:
     rig.set("delay", ms=1000)
     mute = rig.set("mute", symbol="ETHUSDT")
     rig.send(trade(1))
-    rig.board.clear(mute.id)
-    rig.distortion.release(mute, 0.1)
+    rig.registry.clear(mute.id)
+    rig.pipeline.release_held_by(mute, 0.1)
     assert rig.send(now=0.1) == []
 
 
 def test_garbage_replaces_or_is_added() -> None:
     rig = Rig()
     rig.set("garbage", mode="binary", every=2)
-    assert [message.spoil is None for message in rig.send(trade(1), trade(2))] == [True, False]
+    assert [message.corrupt is None for message in rig.send(trade(1), trade(2))] == [True, False]
     rig.set("garbage", mode="binary", add=True)
     spoilt, good = rig.send(trade(3))
     assert good == trade(3)
-    assert spoilt.spoil is not None
-    assert spoilt.spoil(b"{}") == (Opcode.BINARY, b"{}")
+    assert spoilt.corrupt is not None
+    assert spoilt.corrupt(b"{}") == (Opcode.BINARY, b"{}")
 
 
 def test_unknown_event_comes_besides_the_good_one() -> None:
@@ -222,7 +222,7 @@ def test_fields_are_changed_in_every_unit() -> None:
     rig.set("drop_field", field="p")
     rig.set("clock_skew", ms=2)
     document = {"e": "trade", "E": 5000, "p": "1"}
-    message = Message("BTCUSDT", "trade", {MS: orjson.dumps(document), US: orjson.dumps(document)})
+    message = MarketMessage("BTCUSDT", "trade", {MS: orjson.dumps(document), US: orjson.dumps(document)})
     (sent,) = rig.send(message)
     assert sent.payloads == {MS: b'{"e":"trade","E":5002}', US: b'{"e":"trade","E":7000}'}
 
@@ -256,21 +256,21 @@ def test_whatever_is_delayed_arrives_once_and_in_order(steps: list[tuple[str, An
     rig = Rig()
     now = 0.0
     told: dict[str, int] = {"BTCUSDT": 0, "ETHUSDT": 0}
-    sent: list[Message] = []
+    sent: list[MarketMessage] = []
     for step, value in steps:
-        rig.board.expire(now)
+        rig.registry.expire(now)
         match step:
             case "send":
                 told[value] += 1
                 sent += rig.send(trade(told[value], value), now=now)
             case "delay":
-                rig.board.set("delay", now, arguments={"ms": value})
+                rig.registry.set("delay", now, arguments={"ms": value})
             case "spike":
-                rig.board.set("latency_spike", now, seconds=value / 1000, arguments={})
+                rig.registry.set("latency_spike", now, seconds=value / 1000, arguments={})
             case "clear":
-                for fault in rig.board.active():
-                    rig.board.clear(fault.id)
-                    rig.distortion.release(fault, now)
+                for fault in rig.registry.active():
+                    rig.registry.clear(fault.id)
+                    rig.pipeline.release_held_by(fault, now)
             case _:
                 now += value / 1000
                 sent += rig.send(now=now)

@@ -5,100 +5,100 @@ from typing import Any
 
 import pytest
 
-from feedd.exchange.fault_registry import AnyFault, Board, FaultError, expectation
-from feedd.exchange.faults import Close, Delay, Garbage, GarbageMode, Http, Mute, Status
+from feedd.exchange.fault_registry import AnyFault, FaultError, FaultRegistry, expectation
+from feedd.exchange.faults import CloseFault, Delay, Garbage, GarbageMode, Http, Mute, Status
 
 NOW = 1000.0
 
 
-def make_board() -> Board:
-    return Board(("BTCUSDT", "ETHUSDT"))
+def make_registry() -> FaultRegistry:
+    return FaultRegistry(("BTCUSDT", "ETHUSDT"))
 
 
-def put(board: Board, name: str, **options: Any) -> AnyFault:
+def put(registry: FaultRegistry, name: str, **options: Any) -> AnyFault:
     known = {key: options.pop(key) for key in ("symbol", "stream", "seconds") if key in options}
-    return board.set(name, NOW, **known, arguments=options)
+    return registry.set(name, NOW, **known, arguments=options)
 
 
 def test_lasting_fault_is_on_until_its_time_is_over() -> None:
-    board = make_board()
-    fault = put(board, "mute", seconds=3)
-    assert board.active() == (fault,)
-    assert board.next_expiry == 1003
-    assert board.expire(1002.9) == []
-    assert board.expire(1003) == [fault]
-    assert board.active() == ()
-    assert board.next_expiry == math.inf
+    registry = make_registry()
+    fault = put(registry, "mute", seconds=3)
+    assert registry.active() == (fault,)
+    assert registry.next_expiry == 1003
+    assert registry.expire(1002.9) == []
+    assert registry.expire(1003) == [fault]
+    assert registry.active() == ()
+    assert registry.next_expiry == math.inf
 
 
 def test_fault_without_seconds_is_on_until_it_is_cleared() -> None:
-    board = make_board()
-    fault = put(board, "mute")
-    assert board.expire(NOW + 1e9) == []
-    assert board.clear(fault.id) is fault
-    assert board.clear(fault.id) is None
+    registry = make_registry()
+    fault = put(registry, "mute")
+    assert registry.expire(NOW + 1e9) == []
+    assert registry.clear(fault.id) is fault
+    assert registry.clear(fault.id) is None
 
 
 def test_fault_that_happens_once_does_not_stay() -> None:
-    board = make_board()
-    assert put(board, "reset").id == 1
-    assert put(board, "mute").id == 2
-    assert [fault.id for fault in board.active()] == [2]
+    registry = make_registry()
+    assert put(registry, "reset").id == 1
+    assert put(registry, "mute").id == 2
+    assert [fault.id for fault in registry.active()] == [2]
 
 
 def test_fault_covers_its_own_symbol_and_stream_only() -> None:
-    board = make_board()
-    put(board, "mute", symbol="btcusdt", stream="depth@100ms")
-    assert board.covering("BTCUSDT", "depth@100ms").get(Mute)
-    assert not board.covering("BTCUSDT", "depth")
-    assert not board.covering("ETHUSDT", "depth@100ms")
+    registry = make_registry()
+    put(registry, "mute", symbol="btcusdt", stream="depth@100ms")
+    assert registry.for_stream("BTCUSDT", "depth@100ms").get(Mute)
+    assert not registry.for_stream("BTCUSDT", "depth")
+    assert not registry.for_stream("ETHUSDT", "depth@100ms")
 
 
 def test_wire_name_of_a_stream_names_the_symbol_too() -> None:
-    fault = put(make_board(), "mute", stream="ethusdt@kline_1s")
+    fault = put(make_registry(), "mute", stream="ethusdt@kline_1s")
     assert (fault.symbol, fault.stream) == ("ETHUSDT", "kline_1s")
 
 
 def test_fault_of_all_symbols_covers_each() -> None:
-    board = make_board()
-    put(board, "delay")
-    assert board.covering("ETHUSDT", "trade").get(Delay)
-    assert board.find(Delay)
+    registry = make_registry()
+    put(registry, "delay")
+    assert registry.for_stream("ETHUSDT", "trade").get(Delay)
+    assert registry.find(Delay)
 
 
 def test_fault_of_one_symbol_is_found_only_with_it() -> None:
-    board = make_board()
-    put(board, "http", symbol="BTCUSDT")
-    assert board.find(Http) is None
-    assert board.find(Http, {"ETHUSDT"}) is None
-    assert board.find(Http, {"ETHUSDT", "BTCUSDT"}) is not None
+    registry = make_registry()
+    put(registry, "http", symbol="BTCUSDT")
+    assert registry.find(Http) is None
+    assert registry.find(Http, {"ETHUSDT"}) is None
+    assert registry.find(Http, {"ETHUSDT", "BTCUSDT"}) is not None
 
 
 def test_of_two_alike_the_later_counts() -> None:
-    board = make_board()
-    put(board, "status", status="BREAK")
-    put(board, "status", status="HALT")
-    found = board.find(Status)
-    covering = board.covering("BTCUSDT", "trade").get(Status)
+    registry = make_registry()
+    put(registry, "status", status="BREAK")
+    put(registry, "status", status="HALT")
+    found = registry.find(Status)
+    covering = registry.for_stream("BTCUSDT", "trade").get(Status)
     assert found and found.kind.status == "HALT"
     assert covering is found
 
 
 def test_fault_with_every_and_count_strikes_so_often() -> None:
-    board = make_board()
-    fault = put(board, "garbage", every=3, count=2)
-    assert [fault.strikes() for _ in range(9)] == [False, False, True] * 2 + [False] * 3
+    registry = make_registry()
+    fault = put(registry, "garbage", every=3, count=2)
+    assert [fault.hits_next() for _ in range(9)] == [False, False, True] * 2 + [False] * 3
     assert fault.hit == 2
-    assert board.expire(NOW) == [fault]
+    assert registry.expire(NOW) == [fault]
 
 
 def test_arguments_have_defaults_and_are_read() -> None:
-    assert put(make_board(), "close").kind == Close(code=1001, reason="")
-    assert put(make_board(), "close", code=4000, reason="x").kind == Close(code=4000, reason="x")
-    assert put(make_board(), "delay", ms=2.5).kind == Delay(ms=2.5)
-    assert put(make_board(), "http", status=429, retry_after=7).kind == Http(status=429, retry_after=7)
-    assert put(make_board(), "http", retry_after=None).kind == Http()
-    garbage = put(make_board(), "garbage", mode="binary").kind
+    assert put(make_registry(), "close").kind == CloseFault(code=1001, reason="")
+    assert put(make_registry(), "close", code=4000, reason="x").kind == CloseFault(code=4000, reason="x")
+    assert put(make_registry(), "delay", ms=2.5).kind == Delay(ms=2.5)
+    assert put(make_registry(), "http", status=429, retry_after=7).kind == Http(status=429, retry_after=7)
+    assert put(make_registry(), "http", retry_after=None).kind == Http()
+    garbage = put(make_registry(), "garbage", mode="binary").kind
     assert isinstance(garbage, Garbage) and garbage.mode is GarbageMode.BINARY
 
 
@@ -133,17 +133,17 @@ def test_arguments_have_defaults_and_are_read() -> None:
     ],
 )
 def test_wrong_fault_is_refused_with_what_was_expected(name: str, options: dict[str, Any], text: str) -> None:
-    board = make_board()
+    registry = make_registry()
     with pytest.raises(FaultError) as caught:
-        put(board, name, **options)
+        put(registry, name, **options)
     assert str(caught.value).startswith(text)
-    assert board.active() == ()
+    assert registry.active() == ()
 
 
 def test_refuse_of_one_symbol_needs_no_seconds() -> None:
-    assert put(make_board(), "refuse", symbol="BTCUSDT").until == math.inf
+    assert put(make_registry(), "refuse", symbol="BTCUSDT").until == math.inf
 
 
 def test_expectation_tells_the_type_and_its_limits() -> None:
-    assert expectation(Close, "code") == "a whole number from 1000 to 4999"
+    assert expectation(CloseFault, "code") == "a whole number from 1000 to 4999"
     assert expectation(Http, "retry_after") == "a whole number from 0"

@@ -6,12 +6,12 @@ import orjson
 import pytest
 
 from feedd.exchange.faults import (
-    KINDS,
+    FAULT_KINDS,
     ClockSkew,
     DropField,
     Garbage,
     GarbageMode,
-    Rewriting,
+    PayloadFault,
     Status,
     UnknownField,
     WrongSymbol,
@@ -23,31 +23,31 @@ TEXT = b'{"stream":"btcusdt@trade","data":{"e":"trade","p":"1"}}'
 
 
 def test_every_fault_has_a_name_and_says_in_a_line_what_it_does() -> None:
-    for name, kind in KINDS.items():
+    for name, kind in FAULT_KINDS.items():
         assert kind.name == name
         assert (kind.__doc__ or "").partition("\n")[0].endswith(".")
 
 
 @pytest.mark.parametrize("mode", [GarbageMode.BAD_JSON, GarbageMode.TRUNCATED])
 def test_garbage_is_no_json(mode: GarbageMode) -> None:
-    opcode, text = Garbage(mode=mode).spoil(TEXT)
+    opcode, text = Garbage(mode=mode).corrupt(TEXT)
     assert opcode is Opcode.TEXT
     with pytest.raises(orjson.JSONDecodeError):
         orjson.loads(text)
 
 
 def test_garbage_is_json_but_no_object() -> None:
-    opcode, text = Garbage(mode=GarbageMode.NOT_OBJECT).spoil(TEXT)
+    opcode, text = Garbage(mode=GarbageMode.NOT_OBJECT).corrupt(TEXT)
     assert opcode is Opcode.TEXT
     assert isinstance(orjson.loads(text), list)
 
 
 def test_garbage_is_good_but_binary() -> None:
-    assert Garbage(mode=GarbageMode.BINARY).spoil(TEXT) == (Opcode.BINARY, TEXT)
+    assert Garbage(mode=GarbageMode.BINARY).corrupt(TEXT) == (Opcode.BINARY, TEXT)
 
 
 def test_garbage_is_good_but_too_big() -> None:
-    opcode, text = Garbage(mode=GarbageMode.TOO_BIG, size=1000).spoil(TEXT)
+    opcode, text = Garbage(mode=GarbageMode.TOO_BIG, size=1000).corrupt(TEXT)
     assert opcode is Opcode.TEXT
     assert len(text) > 1000
     assert orjson.loads(text)["data"] == {"e": "trade", "p": "1"}
@@ -67,7 +67,7 @@ def test_garbage_is_good_but_too_big() -> None:
         (WrongSymbol(to="B"), {"s": "A"}, {"s": "B"}),
     ],
 )
-def test_payload_is_rewritten(kind: Rewriting, before: dict[str, Any], after: dict[str, Any]) -> None:
+def test_payload_is_rewritten(kind: PayloadFault, before: dict[str, Any], after: dict[str, Any]) -> None:
     assert kind.applies(before)
     kind.rewrite(before)
     assert before == after
@@ -83,7 +83,7 @@ def test_payload_is_rewritten(kind: Rewriting, before: dict[str, Any], after: di
         (WrongSymbol(), {"lastUpdateId": 1}),
     ],
 )
-def test_payload_without_the_field_is_left_alone(kind: Rewriting, document: dict[str, Any]) -> None:
+def test_payload_without_the_field_is_left_alone(kind: PayloadFault, document: dict[str, Any]) -> None:
     assert not kind.applies(document)
 
 

@@ -29,7 +29,7 @@ async def test_used_weight_adds_up(session: aiohttp.ClientSession) -> None:
             async with session.get(f"{exchange.rest_url}/api/v3/{name}") as response:
                 used.append(response.headers["X-MBX-USED-WEIGHT-1M"])
         assert used == ["1", "21", "41", "45"]
-        assert exchange.seen.requests == {"time": 1, "exchangeInfo": 2, "aggTrades": 1}
+        assert exchange.stats.requests == {"time": 1, "exchangeInfo": 2, "aggTrades": 1}
 
 
 async def test_weight_beyond_the_limit_is_429_with_the_seconds_to_wait(

@@ -9,7 +9,7 @@ import pytest
 
 from feedd.exchange.candles import INTERVALS, SECOND
 from feedd.exchange.market import SLOT, Market
-from feedd.exchange.messages import Message, TimeUnit
+from feedd.exchange.messages import MarketMessage, TimeUnit
 
 START = 1_795_000_000_250_000
 MS = (TimeUnit.MILLISECOND,)
@@ -29,17 +29,17 @@ def run(
     rate: float = 50.0,
     step: int = SLOT,
     symbols: tuple[str, ...] = ("BTCUSDT",),
-) -> list[Message]:
+) -> list[MarketMessage]:
     market = Market(symbols, seed, rate)
     for symbol in symbols:
         market.watch(symbol, dict.fromkeys(kinds, MS))
-    messages: list[Message] = []
+    messages: list[MarketMessage] = []
     for now in range(START, START + int(seconds * SECOND) + 1, step):
         messages += market.advance(now)
     return messages
 
 
-def payloads(messages: Iterable[Message], kind: str) -> list[dict[str, Any]]:
+def payloads(messages: Iterable[MarketMessage], kind: str) -> list[dict[str, Any]]:
     return [
         orjson.loads(message.payloads[TimeUnit.MILLISECOND]) for message in messages if message.kind == kind
     ]
@@ -272,6 +272,16 @@ def test_clock_that_is_set_back_does_not_silence_the_market() -> None:
     messages = market.advance(START - 60 * MINUTE + 2 * SECOND)
     assert payloads(messages, "trade")[0]["t"] == before + 1
     assert len(payloads(messages, "kline_1s")) == 2
+
+
+def test_stream_that_is_watched_later_begins_at_that_time() -> None:
+    market = Market(("BTCUSDT",), 1, 0)
+    market.watch("BTCUSDT", {"trade": MS})
+    market.advance(START)
+    market.watch("BTCUSDT", {"kline_1s": MS})
+    market.advance(START + 5 * SECOND)
+    candles = payloads(market.advance(START + 8 * SECOND), "kline_1s")
+    assert [candle["E"] for candle in candles] == [(START // SECOND + later) * 1000 for later in (6, 7, 8)]
 
 
 def test_market_never_asked_for_is_never_made() -> None:

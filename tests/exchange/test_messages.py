@@ -5,7 +5,7 @@ import pytest
 from aiohttp import WSMsgType
 
 from feedd.exchange.messages import (
-    Message,
+    MarketMessage,
     Opcode,
     TimeUnit,
     close_frame,
@@ -47,18 +47,18 @@ def test_close_frame_holds_code_and_a_reason_that_fits() -> None:
 
 
 def test_message_takes_the_shape_that_was_asked_for() -> None:
-    message = Message("BTCUSDT", "depth@100ms", PAYLOADS)
+    message = MarketMessage("BTCUSDT", "depth@100ms", PAYLOADS)
     assert unframe(message_frame(message, TimeUnit.MILLISECOND, False) or b"") == (1, b'{"E":1}')
     combined = message_frame(message, TimeUnit.MICROSECOND, True) or b""
     assert unframe(combined) == (1, b'{"stream":"btcusdt@depth@100ms","data":{"E":1000}}')
 
 
 def test_unit_that_nobody_had_asked_for_is_no_frame() -> None:
-    assert message_frame(Message("BTCUSDT", "trade", {}), TimeUnit.MILLISECOND, True) is None
+    assert message_frame(MarketMessage("BTCUSDT", "trade", {}), TimeUnit.MILLISECOND, True) is None
 
 
 def test_label_and_spoiling_change_what_is_sent() -> None:
-    message = Message("BTCUSDT", "trade", PAYLOADS, lambda text: (Opcode.BINARY, text[:9]), "x@y")
+    message = MarketMessage("BTCUSDT", "trade", PAYLOADS, lambda text: (Opcode.BINARY, text[:9]), "x@y")
     frame = message_frame(message, TimeUnit.MILLISECOND, True)
     assert unframe(frame or b"") == (WSMsgType.BINARY, b'{"stream"')
 

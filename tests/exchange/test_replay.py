@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from feedd.errors import SettingsError
-from feedd.exchange.messages import Message, TimeUnit
-from feedd.exchange.replay import Recording, Replay, read_recording
+from feedd.exchange.messages import MarketMessage, TimeUnit
+from feedd.exchange.replay import RecordedSession, Replay, read_session
 
 SESSION = Path(__file__).parents[2] / ".." / "shared" / "data" / "binance-spot-2021-10-12.ws.txt"
 needs_session = pytest.mark.skipif(
@@ -31,13 +31,13 @@ wss://host/api/v3/depth -> 100.6: {"bids":[]}
 """
 
 
-def read(tmp_path: Path, text: str) -> Recording:
+def read(tmp_path: Path, text: str) -> RecordedSession:
     path = tmp_path / "session.txt"
     path.write_text(text, encoding="utf-8")
-    return read_recording(path)
+    return read_session(path)
 
 
-def payload(message: Message, unit: TimeUnit = TimeUnit.MILLISECOND) -> dict[str, Any]:
+def payload(message: MarketMessage, unit: TimeUnit = TimeUnit.MILLISECOND) -> dict[str, Any]:
     document: dict[str, Any] = orjson.loads(message.payloads[unit])
     return document
 
@@ -50,7 +50,7 @@ def watch(
     assert replay.advance(now) == []
 
 
-def play(replay: Replay, since: int, until: int) -> list[tuple[int, Message]]:
+def play(replay: Replay, since: int, until: int) -> list[tuple[int, MarketMessage]]:
     """Advance whenever something is due; return what came, each with its time since `since`."""
     played = []
     while (due := replay.next_due(since)) is not None and due <= until:
@@ -155,12 +155,12 @@ def test_file_that_is_missing_or_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     for name in ("missing", "binary"):
         with pytest.raises(SettingsError, match=name):
-            read_recording(tmp_path / name)
+            read_session(tmp_path / name)
 
 
 @needs_session
 def test_recorded_session_is_read_whole_and_byte_by_byte() -> None:
-    recording = read_recording(SESSION)
+    recording = read_session(SESSION)
     text = SESSION.read_text(encoding="utf-8")
     assert recording.symbols == ("NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR")
     assert len(recording.messages) == 265
@@ -169,7 +169,7 @@ def test_recorded_session_is_read_whole_and_byte_by_byte() -> None:
 
 @needs_session
 def test_recorded_session_comes_out_once_with_latencies_from_zero() -> None:
-    replay = Replay(read_recording(SESSION), speed=1)
+    replay = Replay(read_session(SESSION), speed=1)
     kinds = ("depth@100ms", "bookTicker", "kline_1m", "aggTrade")
     for number, symbol in enumerate(replay.symbols):
         watch(replay, START + number * 40_000, symbol, kinds)
@@ -194,7 +194,7 @@ def test_recorded_session_comes_out_once_with_latencies_from_zero() -> None:
 
 @needs_session
 def test_aggregates_of_the_session_can_be_asked_for_once_they_were_played() -> None:
-    replay = Replay(read_recording(SESSION), speed=0)
+    replay = Replay(read_session(SESSION), speed=0)
     assert replay.aggregates("NKNUSDT", START, TimeUnit.MILLISECOND, None, 10) == []
     watch(replay, START, "NKNUSDT", ("aggTrade",))
     (message,) = replay.advance(START)

@@ -31,8 +31,8 @@ BTC, ETH = "btcusdt@trade", "ethusdt@trade"
 
 async def settle(exchange: Exchange) -> None:
     """Wait until the only client has read all that was sent: pings keep their place among the messages."""
-    pongs = exchange.seen.pongs
-    await exchange.wait_until(lambda: exchange.seen.pongs >= pongs + 2)
+    pongs = exchange.stats.pongs
+    await exchange.wait_until(lambda: exchange.stats.pongs >= pongs + 2)
 
 
 def ids(client: Tap, stream: str = BTC) -> list[int]:
@@ -71,7 +71,7 @@ async def test_stop_closes_clients_with_a_close_frame(session: aiohttp.ClientSes
         async with Exchange(BUSY) as exchange:
             readers = [await clients.enter_async_context(tap(session, exchange, BTC)) for _ in range(3)]
         assert [await reader.until_over() for reader in readers] == [1001] * 3
-        assert exchange.seen.close_codes.total() == 3
+        assert exchange.stats.close_codes.total() == 3
         with pytest.raises(aiohttp.ClientConnectorError):
             await session.ws_connect(exchange.ws_url + "/ws")
 
@@ -86,7 +86,7 @@ async def test_stop_takes_less_than_a_second_whatever_hangs() -> None:
         hung = await clients.enter_async_context(dial(exchange))
         exchange.set_fault("hang")
         hung.writer.write(b"GET /ws HTTP/1.1\r\nHost: x\r\n\r\n")
-        await exchange.wait_until(lambda: exchange.seen.refusals["hang"] == 1)
+        await exchange.wait_until(lambda: exchange.stats.refusals["hang"] == 1)
         idle = await clients.enter_async_context(dial(exchange))
         begin = time.monotonic()
         await exchange.stop()
@@ -169,7 +169,7 @@ async def test_reset_cuts_the_symbols_connections_and_no_others(session: aiohttp
         with pytest.raises(ConnectionResetError):
             await hit.reader.read()
         await other.next_data()
-        assert exchange.seen.cuts == {"reset": 1}
+        assert exchange.stats.cuts == {"reset": 1}
 
 
 async def test_close_sends_its_code_and_reason() -> None:
@@ -178,7 +178,7 @@ async def test_close_sends_its_code_and_reason() -> None:
         assert exchange.set_fault("close", code=1012, reason="restart").hit == 1
         assert await client.receive_until(CLOSE) == b"\x03\xf4restart"
         client.send(CLOSE, b"\x03\xf4")
-        await exchange.wait_until(lambda: exchange.seen.close_codes == {1012: 1})
+        await exchange.wait_until(lambda: exchange.stats.close_codes == {1012: 1})
 
 
 async def test_close_hits_a_shared_connection_that_carries_the_symbol(session: aiohttp.ClientSession) -> None:
@@ -204,7 +204,7 @@ async def test_vanished_connection_is_silent_for_good_even_after_the_fault() -> 
             await later.receive_until(PING)
         assert PONG not in last
         assert CLOSE not in last
-        assert exchange.seen.pings == 0
+        assert exchange.stats.pings == 0
         assert not client.reader.at_eof()
 
 
@@ -222,7 +222,7 @@ async def test_vanish_leaves_new_handshakes_without_an_answer() -> None:
     async with Exchange(BUSY) as exchange, dial(exchange) as client:
         fault = exchange.set_fault("vanish", symbol="BTCUSDT")
         client.writer.write(b"GET /ws/btcusdt@trade HTTP/1.1\r\nHost: x\r\n\r\n")
-        await exchange.wait_until(lambda: exchange.seen.refusals["vanish"] == 1)
+        await exchange.wait_until(lambda: exchange.stats.refusals["vanish"] == 1)
         exchange.clear_fault(fault)
         async with connect(exchange) as other:
             await other.receive_until(TEXT)
@@ -236,7 +236,7 @@ async def test_hang_never_answers_and_lets_go_of_who_gives_up() -> None:
         exchange.set_fault("hang", symbol="BTCUSDT", seconds=30)
         async with dial(exchange) as client:
             client.writer.write(b"GET /ws/btcusdt@trade HTTP/1.1\r\nHost: x\r\n\r\n")
-            await exchange.wait_until(lambda: exchange.seen.refusals["hang"] == 1)
+            await exchange.wait_until(lambda: exchange.stats.refusals["hang"] == 1)
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
                     await client.reader.read(1)

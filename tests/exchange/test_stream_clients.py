@@ -102,7 +102,7 @@ async def test_sixth_frame_within_a_second_is_too_many(kind: int) -> None:
         for _ in range(6):
             client.send(kind, b'{"method":"LIST_SUBSCRIPTIONS","id":1}')
         assert await client.receive_until(CLOSE) == b"\x03\xf0Too many requests"
-        assert exchange.seen.cuts == {"inbound_limit": 1}
+        assert exchange.stats.cuts == {"inbound_limit": 1}
 
 
 async def test_five_frames_a_second_are_no_trouble() -> None:
@@ -126,13 +126,13 @@ async def test_stream_too_many_in_the_url_draws_the_same() -> None:
     async with Exchange(settings) as exchange, connect(exchange, "/ws/btcusdt@trade/btcusdt@depth") as client:
         assert orjson.loads(await client.receive_until(TEXT))["error"]["code"] == 4
         assert await client.receive() == (CLOSE, b"\x03\xf0Invalid request")
-        assert exchange.seen.cuts == {"streams_limit": 1}
+        assert exchange.stats.cuts == {"streams_limit": 1}
 
 
 async def test_client_that_answers_its_pings_lives(session: aiohttp.ClientSession) -> None:
     settings = ExchangeSettings(ping_interval=0.21, pong_deadline=0.3)
     async with Exchange(settings) as exchange, tap(session, exchange, "btcusdt@trade") as client:
-        await exchange.wait_until(lambda: exchange.seen.pongs >= 3)
+        await exchange.wait_until(lambda: exchange.stats.pongs >= 3)
         assert not client.is_over
 
 
@@ -150,15 +150,15 @@ async def test_ping_without_the_pong_it_asks_for_ends_the_connection(payload: by
         if payload is not None:
             client.send(PONG, payload)
         assert await client.receive_until(CLOSE) == b"\x03\xf0Pong timeout"
-        assert exchange.seen.cuts == {"pong_timeout": 1}
-        assert exchange.seen.odd_pongs == (payload is not None)
+        assert exchange.stats.cuts == {"pong_timeout": 1}
+        assert exchange.stats.odd_pongs == (payload is not None)
 
 
 async def test_connection_ends_with_its_lifetime(session: aiohttp.ClientSession) -> None:
     settings = ExchangeSettings(lifetime=0.2)
     async with Exchange(settings) as exchange, tap(session, exchange, "btcusdt@trade") as client:
         assert await client.until_over() == 1001
-        assert exchange.seen.cuts == {"lifetime": 1}
+        assert exchange.stats.cuts == {"lifetime": 1}
         assert not any("serverShutdown" in text for text in client.texts)
 
 
@@ -182,8 +182,8 @@ async def test_attempts_beyond_the_limit_are_429_with_the_seconds_to_wait(
             await session.ws_connect(exchange.ws_url + "/ws")
         headers: Any = caught.value.headers
         assert (caught.value.status, headers["Retry-After"]) == (429, "100")
-        assert exchange.seen.refusals == {"connect_limit": 1}
-        assert (exchange.seen.attempts, exchange.seen.connects) == (3, 2)
+        assert exchange.stats.refusals == {"connect_limit": 1}
+        assert (exchange.stats.attempts, exchange.stats.connects) == (3, 2)
 
 
 async def test_client_that_does_not_read_is_cut_and_stalls_nobody(session: aiohttp.ClientSession) -> None:
@@ -194,7 +194,7 @@ async def test_client_that_does_not_read_is_cut_and_stalls_nobody(session: aioht
             # Kernels buffer megabytes; big messages fill them sooner.
             exchange.set_fault("garbage", stream="btcusdt@bookTicker", mode="too_big", size=200_000)
             await client.until(lambda: len(client.texts) > 100)
-            await exchange.wait_until(lambda: exchange.seen.cuts["slow"] == 1)
+            await exchange.wait_until(lambda: exchange.stats.cuts["slow"] == 1)
         ids = [trade["t"] for trade in client.data()]
         assert len(ids) > 100
         assert ids == list(range(ids[0], ids[0] + len(ids)))
@@ -208,7 +208,7 @@ async def test_clients_close_code_is_seen_and_given_back() -> None:
         assert await client.receive_until(CLOSE) == b"\x0f\xa0"
         assert await client.reader.read() == b""
         await exchange.wait_disconnected("BTCUSDT")
-        assert exchange.seen.close_codes == {4000: 1}
+        assert exchange.stats.close_codes == {4000: 1}
 
 
 async def test_client_that_is_gone_without_a_word_is_forgotten() -> None:
@@ -216,7 +216,7 @@ async def test_client_that_is_gone_without_a_word_is_forgotten() -> None:
         async with connect(exchange):
             await exchange.wait_connected("BTCUSDT")
         await exchange.wait_disconnected("BTCUSDT")
-        assert exchange.seen.close_codes == {}
+        assert exchange.stats.close_codes == {}
 
 
 async def test_client_that_closes_without_reading_on_is_let_go(session: aiohttp.ClientSession) -> None:

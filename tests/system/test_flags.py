@@ -22,11 +22,11 @@ def assert_lifted(service: Service, exchange: Exchange, pid: int, connects: int)
     """See trading resume, by the same process on the same connections."""
     service.until_open()
     assert (service.pid, service.show("NRestarts")) == (pid, "0")
-    assert exchange.seen.connects == connects
+    assert exchange.stats.connects == connects
 
 
 def test_kill_switch_by_an_editor_halts_and_back_reopens(trading: Service, exchange: Exchange) -> None:
-    pid, connects = trading.pid, exchange.seen.connects
+    pid, connects = trading.pid, exchange.stats.connects
     trading.edit("FLAG_TRADING_HALTED", "1")
     trading.until_halted("kill_switch", seconds=1.0)
     trading.until(lambda: "all halted (kill_switch)" in trading.show("StatusText"), "the status line")
@@ -42,7 +42,7 @@ def test_kill_switch_written_in_place_halts(trading: Service) -> None:
 
 
 def test_halt_and_resume_by_verb(trading: Service, exchange: Exchange) -> None:
-    pid, connects = trading.pid, exchange.seen.connects
+    pid, connects = trading.pid, exchange.stats.connects
     file = trading.box.path(ENV_FILE)
     before, mode = file.read_text(), file.stat().st_mode
     assert "confirmed by the daemon" in verb(trading.box, "halt")
@@ -62,7 +62,7 @@ def test_verb_without_a_daemon_is_exit_1(service: Service) -> None:
 
 @pytest.mark.parametrize("value", ["maybe", "", "0 0", "2"])
 def test_value_that_is_no_clear_no_halts(trading: Service, exchange: Exchange, value: str) -> None:
-    pid, connects = trading.pid, exchange.seen.connects
+    pid, connects = trading.pid, exchange.stats.connects
     trading.edit("FLAG_TRADING_HALTED", value)
     trading.until_halted("kill_switch")
     trading.edit("FLAG_TRADING_HALTED", "0")
@@ -70,7 +70,7 @@ def test_value_that_is_no_clear_no_halts(trading: Service, exchange: Exchange, v
 
 
 def test_file_that_is_removed_halts_and_put_back_reopens(trading: Service, exchange: Exchange) -> None:
-    pid, connects = trading.pid, exchange.seen.connects
+    pid, connects = trading.pid, exchange.stats.connects
     trading.box.run("mv", ENV_FILE, f"{ENV_FILE}.away")
     trading.until_halted("flags_unreadable", seconds=UNREADABLE_SECONDS)
     trading.box.run("mv", f"{ENV_FILE}.away", ENV_FILE)

@@ -53,7 +53,7 @@ def test_full_drill(service: Service, exchange: Exchange) -> None:
     assert service.get("/gate?allow=static")[0] == 200, "the verb waits until trading resumes"
     assert service.get("/gate")[0] == 503
     assert exchange.open_connections() == 0
-    assert exchange.seen.close_codes.total() == connections
+    assert exchange.stats.close_codes.total() == connections
     before = service.pid
     said = box.run(f"{IN_BOX}/deploy/rollback").stdout
     assert f"the daemon runs {__version__}" in said

@@ -109,19 +109,19 @@ def test_stops_within_three_seconds_and_says_goodbye(service: Service, exchange:
         "ExecMainStatus": "0",
     }
     assert service.box.call(heard()) == 1001
-    assert exchange.seen.close_codes == {1001: connections}
-    assert not exchange.seen.cuts
+    assert exchange.stats.close_codes == {1001: connections}
+    assert not exchange.stats.cuts
 
 
 def test_reload_keeps_the_process(service: Service, exchange: Exchange) -> None:
     service.start()
     service.until_open()
-    pid, connects = service.pid, exchange.seen.connects
+    pid, connects = service.pid, exchange.stats.connects
     service.systemctl("reload", UNIT)
     service.until(lambda: service.show("SubState") == "running", "the reload ends")
     service.until_open(seconds=1.0)
     assert (service.pid, service.show("NRestarts")) == (pid, "0")
-    assert exchange.seen.connects == connects
+    assert exchange.stats.connects == connects
 
 
 def test_killed_it_is_back_within_three_seconds_and_halted_until_data_comes(

@@ -132,8 +132,8 @@ async def test_pings_are_answered_with_their_payload(options: SourceOptions) -> 
     market = ExchangeSettings(symbols=SYMBOLS, rate=40.0, ping_interval=0.1, inbound_per_second=50)
     async with Exchange(market) as exchange, running(settings_for(exchange), sources=options) as feedd:
         await feedd.until_open()
-        await exchange.seen.wait_until(lambda: exchange.seen.pongs > 10, timeout=5.0)
-        assert exchange.seen.odd_pongs == 0
+        await exchange.stats.wait_until(lambda: exchange.stats.pongs > 10, timeout=5.0)
+        assert exchange.stats.odd_pongs == 0
 
 
 async def test_messages_are_delivered_as_they_came(options: SourceOptions) -> None:

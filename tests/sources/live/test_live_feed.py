@@ -147,14 +147,14 @@ async def test_exchange_that_asks_for_a_pause_holds_the_whole_process_back(statu
     async with Exchange(EXCHANGE) as exchange:
         exchange.set_fault("http", status=status, retry_after=1)
         async with running(settings_for(exchange)) as feedd:
-            await exchange.seen.wait_until(lambda: exchange.seen.attempts > 0, timeout=5.0)
+            await exchange.stats.wait_until(lambda: exchange.stats.attempts > 0, timeout=5.0)
             await feedd.until(
                 lambda feedd: feedd.daemon.state.connect_budget.remaining(time.monotonic()) == 0
             )
             exchange.clear_faults()
-            attempts = exchange.seen.attempts
+            attempts = exchange.stats.attempts
             began = time.monotonic()
-            await exchange.seen.wait_until(lambda: exchange.seen.attempts > attempts, timeout=5.0)
+            await exchange.stats.wait_until(lambda: exchange.stats.attempts > attempts, timeout=5.0)
             assert time.monotonic() - began > 0.8
             await feedd.until_open()
 
@@ -166,7 +166,7 @@ async def test_spent_budget_puts_the_next_attempts_off() -> None:
     ):
         await feedd.until(lambda feedd: sum(map(_is_connected, feedd.daemon.state.symbols.values())) == 1)
         await feedd.until(lambda feedd: any(map(_is_put_off, feedd.daemon.state.symbols.values())))
-        assert exchange.seen.attempts == 1
+        assert exchange.stats.attempts == 1
         _, metrics = await feedd.get("/metrics")
         assert "feedd_connect_budget_remaining 0\n" in metrics
 
@@ -239,9 +239,9 @@ async def test_mute_connection_that_pings_is_kept() -> None:
     async with Exchange(settings) as exchange, running(settings_for(exchange), sources=options) as feedd:
         await feedd.until_open()
         exchange.set_fault("mute", symbol=HIT)
-        pongs = exchange.seen.pongs
-        await exchange.seen.wait_until(lambda: exchange.seen.pongs > pongs + 12, timeout=5.0)
-        assert exchange.seen.odd_pongs == 0
+        pongs = exchange.stats.pongs
+        await exchange.stats.wait_until(lambda: exchange.stats.pongs > pongs + 12, timeout=5.0)
+        assert exchange.stats.odd_pongs == 0
         assert not any(feedd.symbol_state(HIT).counts.disconnects.values())
 
 
@@ -352,7 +352,7 @@ async def test_stopping_closes_every_socket_with_a_close_frame() -> None:
         async with running(settings_for(exchange)) as feedd:
             await feedd.until_open()
             began = time.monotonic()
-        await exchange.seen.wait_until(lambda: exchange.seen.close_codes[1001] == 2, timeout=2.0)
+        await exchange.stats.wait_until(lambda: exchange.stats.close_codes[1001] == 2, timeout=2.0)
         assert time.monotonic() - began < 3.0
 
 

@@ -29,7 +29,7 @@ def _assert_others_are_untouched(feedd: Running) -> None:
 async def test_connections_are_shared() -> None:
     async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange, **PACKED)) as feedd:
         await feedd.until_open()
-        assert exchange.seen.connects == 2
+        assert exchange.stats.connects == 2
         for symbol in SYMBOLS:
             await feedd.until(partial(_has_heard_all, symbol))
 
@@ -84,7 +84,7 @@ async def test_bug_with_one_symbol_halts_it_alone() -> None:
         await feedd.until_open(*OTHERS)
         broken = False
         await feedd.until_open(HIT)
-        assert exchange.seen.connects == 2
+        assert exchange.stats.connects == 2
 
 
 async def test_more_streams_than_a_url_takes_are_subscribed_over_the_connection() -> None:
@@ -93,7 +93,7 @@ async def test_more_streams_than_a_url_takes_are_subscribed_over_the_connection(
     packed = {"FEEDD_SYMBOLS": ",".join(symbols), "FEEDD_SYMBOLS_PER_CONNECTION": "150"}
     async with Exchange(market) as exchange, running(settings_for(exchange, **packed)) as feedd:
         await feedd.until_open()
-        assert exchange.seen.connects == 1
+        assert exchange.stats.connects == 1
 
 
 async def test_symbol_that_goes_takes_only_its_own_connection_along() -> None:

@@ -23,16 +23,16 @@ async def test_accept_then_close_of_50_symbols_stays_within_the_budget(seconds: 
         exchange.set_fault("flap", seconds=seconds)
         exchange.set_fault("reset")
         await asyncio.sleep(seconds)  # the storm lasts as long as it lasts
-        assert not exchange.seen.refusals
-        assert exchange.seen.attempts <= BUDGET
+        assert not exchange.stats.refusals
+        assert exchange.stats.attempts <= BUDGET
         over_at = time.monotonic()
 
         # One attempt a second finds out that it is over, and then everyone connects.
         await feedd.until(_has_an_open_gate)
         await feedd.until_open()
         assert time.monotonic() - over_at < 6.0
-        assert not exchange.seen.refusals
-        assert exchange.seen.attempts <= BUDGET
+        assert not exchange.stats.refusals
+        assert exchange.stats.attempts <= BUDGET
 
 
 def _has_an_open_gate(feedd: Running) -> bool:

@@ -114,7 +114,7 @@ async def test_gap_is_fetched_handed_on_once_marked_and_counted_apart(stream: st
         assert stream_state.messages == len(consumer.live[stream])
         assert len(consumer.backfilled[stream]) == 7
         consumer.assert_complete(stream)
-        assert exchange.seen.requests[ENDPOINTS[stream]] == 1
+        assert exchange.stats.requests[ENDPOINTS[stream]] == 1
         _, page = await feedd.get("/metrics")
         labels = f'{{symbol="{HIT}",stream="{stream}"}}'
         assert f"feedd_backfilled_messages_total{labels} 7\n" in page
@@ -165,7 +165,7 @@ async def test_what_the_exchange_does_not_answer_is_lost_after_the_tries_and_liv
         if retry_after:
             await feedd.until(lambda _: budget.remaining(time.monotonic()) == 0)
         await feedd.until(lambda _: trades.sequence.missed == 5)
-        assert exchange.seen.requests["historicalTrades"] == tries
+        assert exchange.stats.requests["historicalTrades"] == tries
         assert trades.messages > before
         assert consumer.backfilled == {}
         assert (trades.sequence.ledger.backfilled, len(trades.sequence.ledger.pending)) == (0, 0)
@@ -184,7 +184,7 @@ async def test_exchange_that_answers_again_in_time_costs_nothing() -> None:
     async with Exchange(EXCHANGE) as exchange, backfilling(exchange) as (feedd, consumer):
         exchange.set_fault("rest_http", status=500)
         exchange.set_fault("gap", symbol=HIT, stream="trade", count=5)
-        await exchange.seen.wait_until(lambda: exchange.seen.requests["historicalTrades"] == 2, timeout=5.0)
+        await exchange.stats.wait_until(lambda: exchange.stats.requests["historicalTrades"] == 2, timeout=5.0)
         exchange.clear_faults()
         await feedd.until(lambda _: missing_in(feedd).backfilled == 5)
         assert stream_state_of(feedd).sequence.missed == 0
@@ -199,7 +199,7 @@ async def test_what_the_stream_brings_late_is_not_asked_for() -> None:
         enough = trades.messages + 30
         await feedd.until(lambda _: trades.messages > enough)
         consumer.assert_complete("trade")
-        assert exchange.seen.requests["historicalTrades"] == 0
+        assert exchange.stats.requests["historicalTrades"] == 0
         missing = trades.sequence.ledger
         assert (missing.lost, missing.backfilled, len(missing.pending)) == (0, 0, 0)
 
@@ -224,7 +224,7 @@ async def test_wiped_ids_are_a_reset_for_which_nothing_is_fetched() -> None:
         await feedd.until(lambda _: trades.sequence.resets == 1)
         enough = trades.messages + 30
         await feedd.until(lambda _: trades.messages > enough)
-        assert exchange.seen.requests["historicalTrades"] + exchange.seen.requests["aggTrades"] == 0
+        assert exchange.stats.requests["historicalTrades"] + exchange.stats.requests["aggTrades"] == 0
         assert (trades.sequence.gaps, trades.sequence.missed, consumer.raw) == (0, 0, [])
 
 
@@ -233,17 +233,17 @@ async def test_wiped_ids_end_the_search_for_those_of_before(caplog: pytest.LogCa
         exchange.set_fault("rest_http", status=500)
         exchange.set_fault("gap", symbol=HIT, stream="trade", count=5)
         trades = stream_state_of(feedd)
-        await exchange.seen.wait_until(lambda: exchange.seen.requests["historicalTrades"] == 1, timeout=5.0)
+        await exchange.stats.wait_until(lambda: exchange.stats.requests["historicalTrades"] == 1, timeout=5.0)
         exchange.set_fault("id_reset", symbol=HIT)
         await feedd.until(lambda _: trades.sequence.resets == 1)
         assert trades.sequence.missed == 5
         await feedd.until(lambda _: bool(lost(caplog)))
         assert [(told["messages"], told["why"]) for told in lost(caplog)] == [(5, "the ids began anew")]
-        asked = exchange.seen.requests["historicalTrades"]
+        asked = exchange.stats.requests["historicalTrades"]
         exchange.clear_faults()
         exchange.set_fault("gap", symbol=HIT, stream="trade", count=4)
         await feedd.until(lambda _: trades.sequence.ledger.backfilled == 4)
-        assert exchange.seen.requests["historicalTrades"] == asked + 1
+        assert exchange.stats.requests["historicalTrades"] == asked + 1
         assert all(number < 10_000 for number in consumer.backfilled["trade"])
 
 
@@ -252,7 +252,7 @@ async def test_ten_thousand_come_within_the_weight_limit_while_live_data_goes_on
     async with Exchange(market) as exchange, backfilling(exchange, FEEDD_SYMBOLS=HIT) as (feedd, consumer):
         exchange.set_fault("gap", symbol=HIT, stream="trade", count=10_000)
         await feedd.until(lambda _: missing_in(feedd).backfilled == 10_000, timeout=20.0)
-        assert exchange.seen.requests["historicalTrades"] == 10
+        assert exchange.stats.requests["historicalTrades"] == 10
         assert stream_state_of(feedd).sequence.missed == 0
         consumer.assert_complete("trade")
         assert sum(feedd.symbol_state(HIT).gate.halts.values()) == 0

@@ -47,10 +47,10 @@ async def test_pause_that_one_is_asked_for_holds_for_all_until_it_is_over(
         exchange.clear_fault(fault)
 
         clock.now += pause - 1.0
-        before = sum(exchange.seen.requests.values())
+        before = sum(exchange.stats.requests.values())
         with pytest.raises(UnavailableError, match="has asked for a pause; 1 s of it are left"):
             await VenueStatus(http, exchange.rest_url + "/api/v3/exchangeInfo").statuses(SYMBOLS)
-        assert sum(exchange.seen.requests.values()) == before
+        assert sum(exchange.stats.requests.values()) == before
         assert budget.acquire(clock.now) > 0.0
 
         clock.now += 1.0

@@ -59,7 +59,7 @@ async def test_skewed_venue_is_measured_within_the_stated_error() -> None:
         await ClockPoller(venue, estimate).sync()
         offset = estimate.offset_from_wall(time.monotonic(), time.time())
         assert offset == pytest.approx(4.0, abs=estimate.error_at(time.monotonic()) + 0.001)
-        assert exchange.seen.requests["time"] == SAMPLES
+        assert exchange.stats.requests["time"] == SAMPLES
 
 
 @pytest.mark.parametrize("status", [418, 429, 503])
@@ -163,10 +163,10 @@ async def test_keeper_asks_again_after_an_outage_and_when_in_doubt() -> None:
         estimate = clock()
         poller = ClockPoller(venue, estimate, timing=ClockTiming(every=15.0, at_most_every=0.01))
         task = asyncio.create_task(poller.run())
-        await exchange.seen.wait_until(lambda: exchange.seen.requests["time"] > 0, 5.0)
+        await exchange.stats.wait_until(lambda: exchange.stats.requests["time"] > 0, 5.0)
         assert estimate.synced_at is None
         exchange.clear_fault(fault)
-        await exchange.seen.wait_until(lambda: exchange.seen.requests["time"] > SAMPLES, 5.0)
+        await exchange.stats.wait_until(lambda: exchange.stats.requests["time"] > SAMPLES, 5.0)
         exchange.set_fault("clock_skew", ms=-2000)
         poller.doubt()
         async with asyncio.timeout(5.0):
@@ -199,7 +199,7 @@ async def test_a_thousand_symbols_are_asked_in_portions() -> None:
             lambda: symbols,
             told.__setitem__,
         ).ask()
-        assert exchange.seen.requests["exchangeInfo"] == 10
+        assert exchange.stats.requests["exchangeInfo"] == 10
     assert told == dict.fromkeys(symbols, "TRADING") | {symbols[777]: "BREAK"}
 
 

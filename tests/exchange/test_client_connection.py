@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from feedd.exchange import ExchangeSettings
-from feedd.exchange.connection import Connection, reset
+from feedd.exchange.client_connection import ClientConnection, reset
 from feedd.exchange.messages import Opcode, TimeUnit
 from feedd.exchange.rules import ConnectionRules
 from feedd.venues.binance.common.stream_protocol import Subscriber
@@ -20,7 +20,7 @@ BUFFER_MAX = 100_000
 class Pair:
     """A connection and the far end of its socket."""
 
-    connection: Connection
+    connection: ClientConnection
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
@@ -42,7 +42,7 @@ async def pair() -> AsyncIterator[Pair]:
     subscriber = Subscriber(combined=True, streams_max=5)
     transport = await made
     rules = ConnectionRules(ExchangeSettings(), 0.0)
-    connection = Connection(transport, subscriber, TimeUnit.MILLISECOND, rules, BUFFER_MAX)
+    connection = ClientConnection(transport, subscriber, TimeUnit.MILLISECOND, rules, BUFFER_MAX)
     yield Pair(connection, reader, writer)
     connection.drop()
     writer.transport.abort()
@@ -110,3 +110,9 @@ async def test_timers_of_an_ended_connection_do_not_run(pair: Pair) -> None:
     pair.connection.drop()
     await asyncio.sleep(0.02)
     assert ran == []
+
+
+async def test_symbols_are_new_to_a_connection_once(pair: Pair) -> None:
+    assert pair.connection.carry(frozenset({"A", "B"})) == {"A", "B"}
+    assert pair.connection.carry(frozenset({"B", "C"})) == {"C"}
+    assert pair.connection.symbols == {"B", "C"}

@@ -1,4 +1,4 @@
-"""The fault board of the exchange that a daemon watches, over HTTP."""
+"""A client of the fault board of the exchange that a daemon watches, over HTTP."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
-from feedd.drill.case import Fault
-from feedd.drill.durations import Limits
+from feedd.drill.case import InjectedFault
+from feedd.drill.durations import DurationLimits
 from feedd.errors import FeeddError, NotDrillableError, UnavailableError
 
 FORGOTTEN_SECONDS: Final = 120.0
-"""After so long a fault ends by itself, should the drill be killed before it takes it back."""
+"""After so long a fault ends by itself, should the drill be killed before it clears it."""
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10.0)
 
 
 class BoardError(FeeddError):
-    """The board refuses a fault."""
+    """The exchange refuses a fault: the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Posted:
+class PostedFault:
     """A fault that was set."""
 
     id: int
     is_lasting: bool
-    """It stays until it is taken back."""
+    """It stays until it is cleared."""
     ends_at: float | None
-    """When it ends by itself (monotonic seconds); None where it is to be taken back, or was over at once."""
+    """When it ends by itself (monotonic seconds); None where it is to be cleared, or was over at once."""
 
 
-class FaultBoard:
-    """Sets faults, and takes them back."""
+class FaultBoardClient:
+    """Sets and clears faults."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str, known: Mapping[str, bool]) -> None:
         """Use the board at `url`, which is `known` to have these faults; True for those that last."""
@@ -44,11 +44,13 @@ class FaultBoard:
         self._url = url
         self._known = known
 
-    async def post(self, fault: Fault, symbol: str | None, stream: str | None, limits: Limits) -> Posted:
+    async def post(
+        self, fault: InjectedFault, symbol: str | None, stream: str | None, limits: DurationLimits
+    ) -> PostedFault:
         """Set a fault for a symbol, or for all, and for a stream, or for all.
 
         Raises:
-            BoardError: the board does not take it.
+            BoardError: the exchange refuses it.
             UnavailableError: it doesn't answer.
         """
         is_lasting = self._known.get(fault.name, True)
@@ -57,24 +59,24 @@ class FaultBoard:
         if is_lasting:
             body["seconds"] = FORGOTTEN_SECONDS if seconds is None else seconds
         posted_at = time.monotonic()
-        status, answer = await self._ask("POST", "/faults", orjson.dumps(body))
+        status, answer = await self._request("POST", "/faults", orjson.dumps(body))
         if status != 200:
             raise BoardError(f"{fault}: {answer.get('error')}")
         ends_at = None if seconds is None else posted_at + seconds
-        return Posted(answer["id"], is_lasting and seconds is None, ends_at)
+        return PostedFault(answer["id"], is_lasting and seconds is None, ends_at)
 
-    async def hits(self, posted: list[Posted]) -> int:
-        """Count what the faults that are still on have hit."""
-        _, answer = await self._ask("GET", "/faults")
+    async def hits(self, posted: list[PostedFault]) -> int:
+        """Add up what those of these faults have hit that are still active."""
+        _, answer = await self._request("GET", "/faults")
         ids = {each.id for each in posted}
         return sum(fault["hit"] for fault in answer["active"] if fault["id"] in ids)
 
-    async def take_back(self, posted: Posted) -> bool:
-        """End a fault; False if it was over."""
-        status, _ = await self._ask("DELETE", f"/faults/{posted.id}")
+    async def clear(self, posted: PostedFault) -> bool:
+        """Clear a fault; False if it was over."""
+        status, _ = await self._request("DELETE", f"/faults/{posted.id}")
         return status == 200
 
-    async def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, dict[str, Any]]:
+    async def _request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, dict[str, Any]]:
         try:
             async with self._http.request(method, self._url + path, data=body, timeout=_TIMEOUT) as response:
                 return response.status, orjson.loads(await response.read())
@@ -82,7 +84,7 @@ class FaultBoard:
             raise UnavailableError(f"the exchange at {self._url} doesn't answer: {error!r}") from error
 
 
-async def open_board(http: aiohttp.ClientSession, rest_url: str) -> FaultBoard:
+async def find_fault_board(http: aiohttp.ClientSession, rest_url: str) -> FaultBoardClient:
     """Find the fault board behind a daemon's exchange.
 
     Raises:
@@ -103,4 +105,4 @@ async def open_board(http: aiohttp.ClientSession, rest_url: str) -> FaultBoard:
             f"faults are on at {rest_url}: {', '.join(active)}. Take them back (curl -X DELETE "
             f"{rest_url}/faults), or wait for whoever set them"
         )
-    return FaultBoard(http, rest_url, known)
+    return FaultBoardClient(http, rest_url, known)

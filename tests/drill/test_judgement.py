@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from feedd.drill.case import Case, fault
-from feedd.drill.durations import Limits, Span
-from feedd.drill.gate_change import Change
-from feedd.drill.verdict import Seen, judge
+from feedd.drill.durations import DurationLimits, Span
+from feedd.drill.gate_change import ObservedChange
+from feedd.drill.judgement import Observation, judge
 from feedd.model import Reason
 
-LIMITS = Limits(stale=2.0, latency=0.5, resume=1.0, status=1.0, window=3.0)
+LIMITS = DurationLimits(stale=2.0, latency=0.5, resume=1.0, status=1.0, window=3.0)
 STALE, DISCONNECTED, SCHEMA = Reason.STALE, Reason.DISCONNECTED, Reason.SCHEMA
 HARM = Case(
     name="mute",
@@ -25,16 +25,16 @@ HARMLESS = Case(name="duplicate", does=(fault("duplicate"),))
 WALL = 1_700_000_000.0
 
 
-def change(at: float, *reasons: Reason, added: tuple[Reason, ...] = ()) -> Change:
-    return Change(at=at, told=WALL + at, symbol="BTCUSDT", added=added, reasons=reasons)
+def change(at: float, *reasons: Reason, added: tuple[Reason, ...] = ()) -> ObservedChange:
+    return ObservedChange(at=at, reported_at=WALL + at, symbol="BTCUSDT", added=added, reasons=reasons)
 
 
 HALTED = change(2.1, STALE, added=(STALE,))
 RESUMED = change(4.3)
-SEEN = Seen("BTCUSDT", began=0.0, over=3.0, changes=(HALTED, RESUMED))
+SEEN = Observation("BTCUSDT", began=0.0, over=3.0, changes=(HALTED, RESUMED))
 
 
-def problems(seen: Seen, case: Case = HARM) -> tuple[str, ...]:
+def problems(seen: Observation, case: Case = HARM) -> tuple[str, ...]:
     return judge(case, LIMITS, seen).problems
 
 
@@ -82,7 +82,7 @@ def test_gate_that_opens_while_the_harm_lasts_is_wrong() -> None:
 
 
 @pytest.mark.parametrize("changes", [(HALTED,), (HALTED, change(5.1))])
-def test_gate_that_does_not_open_in_time_is_wrong(changes: tuple[Change, ...]) -> None:
+def test_gate_that_does_not_open_in_time_is_wrong(changes: tuple[ObservedChange, ...]) -> None:
     assert problems(replace(SEEN, changes=changes)) == ("not open within 2.0 s of its end",)
 
 

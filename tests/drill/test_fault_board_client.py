@@ -7,9 +7,9 @@ import time
 import aiohttp
 import pytest
 
-from feedd.drill.board import FORGOTTEN_SECONDS, BoardError, open_board
 from feedd.drill.case import fault
 from feedd.drill.durations import Span
+from feedd.drill.fault_board_client import FORGOTTEN_SECONDS, BoardError, find_fault_board
 from feedd.errors import UnavailableError
 from feedd.exchange import Exchange
 from tests.drill.test_durations import LIMITS
@@ -19,7 +19,7 @@ SYMBOL = "BTCUSDT"
 
 async def test_fault_lasts_until_it_is_taken_back() -> None:
     async with Exchange() as exchange, aiohttp.ClientSession() as http:
-        board = await open_board(http, exchange.rest_url)
+        board = await find_fault_board(http, exchange.rest_url)
         posted = await board.post(fault("mute"), SYMBOL, "trade", LIMITS)
         [active] = exchange.faults.active()
         assert (active.symbol, active.stream) == (SYMBOL, "trade")
@@ -27,14 +27,14 @@ async def test_fault_lasts_until_it_is_taken_back() -> None:
         assert (posted.is_lasting, posted.ends_at) == (True, None)
         active.hit = 7
         assert await board.hits([posted]) == 7
-        assert await board.take_back(posted)
+        assert await board.clear(posted)
         assert exchange.faults.active() == ()
-        assert not await board.take_back(posted)
+        assert not await board.clear(posted)
 
 
 async def test_fault_with_a_time_ends_by_itself() -> None:
     async with Exchange() as exchange, aiohttp.ClientSession() as http:
-        board = await open_board(http, exchange.rest_url)
+        board = await find_fault_board(http, exchange.rest_url)
         began = time.monotonic()
         posted = await board.post(fault("latency_spike", seconds=Span(latency=2)), None, None, LIMITS)
         assert posted.ends_at is not None
@@ -44,14 +44,14 @@ async def test_fault_with_a_time_ends_by_itself() -> None:
 
 async def test_fault_that_happens_at_once_is_over() -> None:
     async with Exchange() as exchange, aiohttp.ClientSession() as http:
-        board = await open_board(http, exchange.rest_url)
+        board = await find_fault_board(http, exchange.rest_url)
         posted = await board.post(fault("reset"), SYMBOL, None, LIMITS)
         assert (posted.is_lasting, posted.ends_at) == (False, None)
 
 
 async def test_fault_that_the_board_does_not_take_is_named() -> None:
     async with Exchange() as exchange, aiohttp.ClientSession() as http:
-        board = await open_board(http, exchange.rest_url)
+        board = await find_fault_board(http, exchange.rest_url)
         with pytest.raises(BoardError, match=r"close \(code=7\): code: expected a whole number"):
             await board.post(fault("close", code=7), SYMBOL, None, LIMITS)
 
@@ -59,6 +59,6 @@ async def test_fault_that_the_board_does_not_take_is_named() -> None:
 async def test_exchange_that_is_gone_is_named() -> None:
     async with aiohttp.ClientSession() as http:
         async with Exchange() as exchange:
-            board = await open_board(http, exchange.rest_url)
+            board = await find_fault_board(http, exchange.rest_url)
         with pytest.raises(UnavailableError, match="doesn't answer"):
             await board.post(fault("mute"), SYMBOL, None, LIMITS)

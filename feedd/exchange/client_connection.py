@@ -1,4 +1,4 @@
-"""One client's socket: writes to it, and ends it in each of the ways in which connections end."""
+"""One client's stream connection: writes frames to its socket, and ends it in each way that faults need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from feedd.venues.binance.common.stream_protocol import Subscriber
 _CLOSE_GRACE = 1.0
 
 
-class Connection:
+class ClientConnection:
     """An open stream connection. Frames go straight to the transport: no task and no wait per message."""
 
     def __init__(
@@ -32,7 +32,7 @@ class Connection:
         """The unit it wants times in."""
         self.rules = rules
         self.symbols: frozenset[str] = frozenset()
-        """The symbols that it carries."""
+        """The symbols that it carries; set by `carry`."""
         self.is_open = True
         """False once it was closed or cut, or has vanished."""
         self.has_vanished = False
@@ -47,11 +47,17 @@ class Connection:
 
     @property
     def is_congested(self) -> bool:
-        """Whether the client leaves so much unread that it is not far from being cut."""
+        """Whether the client leaves more unread than half of what it is cut for."""
         return self.transport.get_write_buffer_size() > self._buffer_max // 2
 
+    def carry(self, symbols: frozenset[str]) -> frozenset[str]:
+        """Note the symbols that it carries from now on; return those that it didn't carry before."""
+        added = symbols - self.symbols
+        self.symbols = symbols
+        return added
+
     def call_later(self, delay: float, action: Callable[[], None]) -> None:
-        """Do something after a while, unless the connection has ended by then."""
+        """Call `action` after `delay` seconds, unless the connection has ended by then."""
 
         def run() -> None:
             self._timers.discard(timer)
@@ -90,17 +96,17 @@ class Connection:
         reset(self.transport)
 
     def drop(self) -> None:
-        """Cut the connection without a word."""
+        """Abort the connection without a close frame."""
         self._stop()
         self.transport.abort()
 
     def vanish(self) -> None:
-        """Never send anything again, but leave the socket as it is."""
+        """Never send anything again, but leave the socket open: the connection is half-open."""
         self._stop()
         self.has_vanished = True
 
     def end(self) -> None:
-        """Let go of everything, after the client has closed or is gone."""
+        """Close the socket and cancel the timers, after the client has closed or is gone."""
         self._stop()
         self.transport.close()
 
@@ -113,7 +119,7 @@ class Connection:
 
 
 def reset(transport: asyncio.Transport) -> None:
-    """End a TCP connection with a reset instead of a farewell."""
+    """End a TCP connection with a reset (RST) instead of a FIN."""
     # A linger time of zero is what makes the kernel send RST when the socket is closed.
     linger = struct.pack("ii", 1, 0)
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
