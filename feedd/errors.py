@@ -14,7 +14,7 @@
     ├── FeedClosedError      a strategy waited for a feed that it has closed (client.feed)
     ├── UnreadableMessage    a message of a daemon's that is none of Binance's (client.decode)
     ├── FaultError           a fault that the embedded exchange doesn't have (exchange.fault_registry)
-    ├── BoardError           the exchange refused a fault of the drill's (drill.board)
+    ├── BoardError           the exchange refused a fault of the drill's (drill.fault_board_client)
     ├── AnswerError          a daemon under drill answered a request wrongly (drill.http_load)
     └── NotReadyError        the gates are not open, so no drill could see them halt (drill.run)
 

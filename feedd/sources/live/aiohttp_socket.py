@@ -38,6 +38,10 @@ class _Queue(WebSocketDataQueue):
     frames: FrameReader
     take_binary: OnText | None = None
 
+    def hand_to(self, take_binary: OnText) -> None:
+        """Hand binary frames to that from now on."""
+        self.take_binary = take_binary
+
     def feed_data(self, message: Any, size: int) -> None:
         frames = self.frames
         if message.type is WSMsgType.TEXT:
@@ -85,13 +89,15 @@ class DirectSocket(aiohttp.ClientWebSocketResponse[Literal[False]]):
             self._frames.stand_before(self._connection_protocol, self._connection_protocol.transport)
         early = list(self._direct._buffer)
         self._direct._buffer.clear()
-        self._frames.take, self._direct.take_binary, self._frames.fail = take, take_binary, fail
+        self._frames.hand_to(take, fail)
+        self._direct.hand_to(take_binary)
         for message, size in early:
             self._direct.feed_data(message, size)
 
     def stop(self) -> None:
         """Hand on nothing more: what still comes is dropped."""
-        self._frames.take = self._direct.take_binary = _drop
+        self._frames.hand_to(_drop)
+        self._direct.hand_to(_drop)
 
 
 def _drop(_: bytes, __: float) -> None:

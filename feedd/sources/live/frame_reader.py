@@ -60,6 +60,12 @@ class FrameReader:
         self._in_parts = False
         """aiohttp has read a part of a message and waits for the next."""
 
+    def hand_to(self, take: OnText, fail: OnBug | None = None) -> None:
+        """Hand text to `take` from now on, and what it raises to `fail`, which stays where it is None."""
+        self.take = take
+        if fail is not None:
+            self.fail = fail
+
     def stand_before(self, protocol: asyncio.Protocol, transport: asyncio.Transport) -> None:
         """Have the socket hand over what it reads without the detour by aiohttp's protocol."""
         self._protocol = protocol

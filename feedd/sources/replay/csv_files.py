@@ -89,7 +89,7 @@ class BadRow:
         return f"{self.place}: expected {self.expected}, found {self.found}"
 
 
-class _Envelope(msgspec.Struct, frozen=True, gc=False):
+class _StaticFrame(msgspec.Struct, frozen=True, gc=False):
     """A combined stream's frame that can't pass for live."""
 
     stream: str
@@ -265,7 +265,7 @@ class CsvRecording:
         if len(waiting) == 2 and self._is_beyond_both(time, *waiting):
             return self._bad(row.line, Unfit("a time before those of the next rows", "a later one"))
         self._earliest = time + self._least_step
-        raw = _encode(_Envelope(self._wire_name, _SOURCE, row.payload))
+        raw = _encode(_StaticFrame(self._wire_name, _SOURCE, row.payload))
         return Row(time, Frame(self._wire_name, row.payload), raw)
 
     def _is_beyond_both(self, time: int, one: _Parsed, other: _Parsed) -> bool:

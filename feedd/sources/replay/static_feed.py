@@ -76,12 +76,14 @@ class StaticFeed:
         is_only_symbol: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        open_recording: Callable[[Path, str], CsvRecording] = CsvRecording,
     ) -> None:
         """Prepare to play the first `minutes` of what is found at `path`, a file or a folder.
 
         Args:
             speed: how many times faster than recorded; 0 is as fast as it reads.
             is_only_symbol: a single file is then this symbol's, whatever its name.
+            open_recording: opens a file, in a thread. Raises UnusableFile.
         """
         self._pipeline = pipeline
         self._path = path
@@ -90,6 +92,7 @@ class StaticFeed:
         self._is_only_symbol = is_only_symbol
         self._monotonic = monotonic
         self._sleep = sleep
+        self._open_recording = open_recording
         self._backoff = Backoff()
         self._recording: CsvRecording | None = None
         self._batch: Iterator[Row | BadRow] = iter(())
@@ -130,7 +133,7 @@ class StaticFeed:
     def _open(self) -> CsvRecording:
         symbol = self._pipeline.symbol_state.symbol
         path = find_file(self._path, symbol, self._is_only_symbol)
-        self._recording = CsvRecording(path, symbol)
+        self._recording = self._open_recording(path, symbol)
         return self._recording
 
     async def _play_through(self, recording: CsvRecording) -> str:

@@ -349,14 +349,14 @@ async def test_row_that_does_not_come_when_it_is_due_makes_the_symbol_stale(tmp_
     assert halts == [120.0 + STALE_AFTER]
 
 
-@pytest.mark.interpreted
-async def test_session_is_told_again_when_rows_come_thick(tmp_path: Path) -> None:
+async def test_silence_to_expect_is_told_anew_when_rows_come_thick(tmp_path: Path) -> None:
     expected: list[float] = []
-    stage = Stage()
-    tell = stage.pipeline.expect_next
-    stage.pipeline.expect_next = lambda seconds: (expected.append(seconds), tell(seconds))[1]  # type: ignore[method-assign,func-returns-value]  # listened to, not replaced
-    await stage.play(write(tmp_path, trades(0, 0, 60, 60, 60, 120, 180, 180.5)))
-    assert expected == [60.0, 0.0, 60.0, 0.5]
+
+    def note(stream_state: StreamState, _: bytes) -> None:
+        expected.append(stream_state.route.staleness.expected_after)
+
+    await Stage(note).play(write(tmp_path, trades(0, 0, 60, 60, 60, 120, 180, 180.5)))
+    assert expected == [0.0, 0.0, 60.0, 0.0, 0.0, 60.0, 60.0, 0.5]
 
 
 async def test_age_of_recorded_data_is_no_latency(tmp_path: Path) -> None:
@@ -476,9 +476,8 @@ async def test_stopping_while_the_file_is_read_waits_for_the_read_and_closes_it(
                 loop.call_soon_threadsafe(reading.set)
                 assert go_on.wait(timeout=10.0)
 
-    monkeypatch.setattr(static, "CsvRecording", Slow)
     stage = Stage()
-    task = asyncio.create_task(stage.feed(write(tmp_path, bars(0, 1))).run())
+    task = asyncio.create_task(stage.feed(write(tmp_path, bars(0, 1)), open_recording=Slow).run())
     await reading.wait()
     task.cancel()
     await asyncio.sleep(0.0)

@@ -32,28 +32,18 @@ _DEPTH: Final = Continuity(ContinuityRule.SPAN, first="first_update_id", last="l
 _PARTIAL_DEPTH: Final = Continuity(ContinuityRule.RISING, first="last_update_id", may_repeat=True)
 
 
-def _definitions() -> Iterator[StreamDefinition]:
-    yield StreamDefinition(
-        Stream(
-            "trade", StreamKind.TRADE, Continuity(ContinuityRule.STEP, first="trade_id"), has_history=True
-        ),
-        Trade,
-        ("trade",),
-    )
-    yield StreamDefinition(
-        Stream(
-            "aggTrade",
-            StreamKind.AGG_TRADE,
-            Continuity(ContinuityRule.STEP, first="aggregate_id"),
-            has_history=True,
-        ),
-        AggTrade,
-        ("aggTrade",),
-    )
-    yield StreamDefinition(
-        Stream("bookTicker", StreamKind.BOOK_TICKER, Continuity(ContinuityRule.RISING, first="update_id")),
-        BookTicker,
-    )
+def _trades() -> Iterator[StreamDefinition]:
+    trade_ids = Continuity(ContinuityRule.STEP, first="trade_id")
+    trade = Stream("trade", StreamKind.TRADE, trade_ids, has_history=True)
+    yield StreamDefinition(trade, Trade, ("trade",))
+    aggregate_ids = Continuity(ContinuityRule.STEP, first="aggregate_id")
+    aggregate = Stream("aggTrade", StreamKind.AGG_TRADE, aggregate_ids, has_history=True)
+    yield StreamDefinition(aggregate, AggTrade, ("aggTrade",))
+
+
+def _books() -> Iterator[StreamDefinition]:
+    update_ids = Continuity(ContinuityRule.RISING, first="update_id")
+    yield StreamDefinition(Stream("bookTicker", StreamKind.BOOK_TICKER, update_ids), BookTicker)
     for name, seconds in (("depth", 1.0), ("depth@100ms", 0.1)):
         yield StreamDefinition(Stream(name, StreamKind.DEPTH, _DEPTH), Depth, ("depthUpdate",), seconds)
     for levels in (5, 10, 20):
@@ -61,22 +51,28 @@ def _definitions() -> Iterator[StreamDefinition]:
             name = f"depth{levels}{speed}"
             stream = Stream(name, StreamKind.PARTIAL_DEPTH, _PARTIAL_DEPTH, carries_symbol=False)
             yield StreamDefinition(stream, PartialDepth, (), seconds)
+
+
+def _candles() -> Iterator[StreamDefinition]:
     for interval in KLINE_INTERVALS:
         is_second = interval == "1s"
         stream = Stream(f"kline_{interval}", StreamKind.KLINE, _BY_EVENT_TIME)
         yield StreamDefinition(stream, Kline, ("kline",), 1.0 if is_second else 2.0, is_heartbeat=is_second)
-    yield StreamDefinition(
-        Stream("miniTicker", StreamKind.MINI_TICKER, _BY_EVENT_TIME), MiniTicker, ("24hrMiniTicker",), 1.0
-    )
+
+
+def _tickers() -> Iterator[StreamDefinition]:
+    mini = Stream("miniTicker", StreamKind.MINI_TICKER, _BY_EVENT_TIME)
+    yield StreamDefinition(mini, MiniTicker, ("24hrMiniTicker",), 1.0)
     yield StreamDefinition(Stream("ticker", StreamKind.TICKER, _BY_EVENT_TIME), Ticker, ("24hrTicker",), 1.0)
     for window in ("1h", "4h", "1d"):
         stream = Stream(f"ticker_{window}", StreamKind.WINDOW_TICKER, _BY_EVENT_TIME)
         yield StreamDefinition(stream, WindowTicker, ("1hTicker", "4hTicker", "1dTicker"), 1.0)
-    yield StreamDefinition(
-        Stream("avgPrice", StreamKind.AVERAGE_PRICE, _BY_EVENT_TIME), AveragePrice, ("avgPrice",), 1.0
-    )
+    average = Stream("avgPrice", StreamKind.AVERAGE_PRICE, _BY_EVENT_TIME)
+    yield StreamDefinition(average, AveragePrice, ("avgPrice",), 1.0)
 
 
-STREAMS: Final[Mapping[str, StreamDefinition]] = {each.stream.name: each for each in _definitions()}
+STREAMS: Final[Mapping[str, StreamDefinition]] = {
+    each.stream.name: each for each in (*_trades(), *_books(), *_candles(), *_tickers())
+}
 """By their name without the symbol."""
 EVENT_NAMES: Final = frozenset(name for each in STREAMS.values() for name in each.event_names)
