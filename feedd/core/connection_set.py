@@ -55,10 +55,6 @@ class ConnectionRecord:
         self.alone_since: float | None = None
         """Since when its sibling delivers and it doesn't."""
 
-    def heard(self, now: float) -> None:
-        """Note a market message of the only connection: since when it delivers is not asked yet."""
-        self.last_at = now
-
     def received(self, now: float) -> None:
         """Note a market message that was read then."""
         self.last_at = now

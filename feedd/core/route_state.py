@@ -12,13 +12,14 @@ from feedd.core.staleness import StalenessRule
 class RouteState:
     """One route of one symbol."""
 
-    __slots__ = ("_good_from", "name", "open_connections", "staleness")
+    __slots__ = ("good_from", "name", "open_connections", "staleness")
 
     def __init__(self, name: str, stale_after: float, now: float) -> None:
         self.name = name
         self.open_connections = 0
         self.staleness = StalenessRule(stale_after, now)
-        self._good_from: float | None = None
+        self.good_from: float | None = None
+        """Since when it delivers good data without a pause between connections."""
 
     @property
     def is_connected(self) -> bool:
@@ -28,28 +29,27 @@ class RouteState:
     def good_for(self) -> float:
         """For how many seconds it has delivered good data without a pause between connections."""
         last_at = self.staleness.last_at
-        return 0.0 if self._good_from is None or last_at is None else last_at - self._good_from
+        return 0.0 if self.good_from is None or last_at is None else last_at - self.good_from
 
     def connected(self) -> None:
         """A connection was opened."""
         self.open_connections += 1
         if self.open_connections == 1:
-            self._good_from = None
+            self.good_from = None
 
     def disconnected(self) -> None:
         """An open connection ended."""
         self.open_connections -= 1
 
-    def delivered(self, read_at: float) -> None:
-        """A good message that was read then was handed on."""
-        if self._good_from is None:
-            self._good_from = read_at
+    def began_well(self, read_at: float) -> None:
+        """The first good message, read then, was handed on."""
+        self.good_from = read_at
 
     def restart(self, now: float) -> None:
         """Begin again with another source: nothing has come from it yet."""
-        self._good_from = None
+        self.good_from = None
         self.staleness.restart(now)
 
     def forget_good(self) -> None:
         """What was good so far does not count any more."""
-        self._good_from = None
+        self.good_from = None

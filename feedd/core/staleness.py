@@ -40,10 +40,6 @@ class StalenessRule:
         """Expect the next message only so many seconds after the newest."""
         self.expected_after = seconds
 
-    def received(self, now: float) -> None:
-        """A message was read."""
-        self.last_at = now
-
     def restart(self, now: float) -> None:
         """Begin again, as if nothing had ever come."""
         self.since = now

@@ -27,9 +27,3 @@ class StreamState:
     def silent_for(self, now: float) -> float:
         """Return the seconds since its newest message, or since the source began where there was none."""
         return now - (self.route.staleness.since if self.last_at is None else self.last_at)
-
-    def received(self, now: float) -> None:
-        """A message that is to be handed on was read at that monotonic time."""
-        self.messages += 1
-        self.last_at = now
-        self.route.staleness.received(now)

@@ -88,8 +88,6 @@ class SymbolState:
         self._decode_failures = DecodeFailureRule()
         self._ordinal = 0
         self._latency: float | None = None
-        self._receiving: StreamState | None = None
-        """Whose message `receive` was given last."""
 
     @property
     def is_connected(self) -> bool:
@@ -203,18 +201,20 @@ class SymbolState:
         self._ordinal += 1
         if not stream_state.sequence.admit(event):
             return False
-        stream_state.received(now)
-        self._receiving = stream_state
+        # Spelt out, as below: a call for each of these numbers would cost as much as decoding does.
+        stream_state.messages += 1
+        stream_state.last_at = now
+        staleness = stream_state.route.staleness
+        staleness.last_at = now
         event_time = event.event_time
         if event_time is None or not self._measures_latency:
             self._latency = None
         else:
-            # Spelt out, as below: a call for each of these numbers would cost as much as decoding does.
             self._latency = now + self._clock.offset - event_time * 0.001
         return True
 
-    def handed_on(self, read_at: float, done_at: float) -> None:
-        """The message of the last `receive` has reached every output."""
+    def handed_on(self, stream_state: StreamState, read_at: float, done_at: float) -> None:
+        """The message of the last `receive`, of that stream, has reached every output."""
         processing = done_at - read_at
         histogram = self.processing_latency
         histogram.counts[bisect_left(histogram.bounds, processing)] += 1
@@ -236,11 +236,8 @@ class SymbolState:
                 same = bucket == len(histogram.bounds) or total <= histogram.bounds[bucket]
                 histogram.counts[bucket if same else bisect_left(histogram.bounds, total)] += 1
                 histogram.total += total
-        receiving = self._receiving
-        if receiving is not None:
-            receiving.route.delivered(read_at)
         if self.gate.active:
-            self._recover(done_at)
+            self._recover(stream_state.route, read_at, done_at)
 
     def invalid(self, reason: InvalidReason, now: float) -> None:
         """A frame came that is no message to trust."""
@@ -333,16 +330,19 @@ class SymbolState:
         self.gate.clear(Reason.LATENCY, now)
         return False
 
-    def _recover(self, now: float) -> None:
-        if self._others_are_fresh(now):
+    def _recover(self, delivered: RouteState, read_at: float, now: float) -> None:
+        # A route begins with its first good message after it was opened alone, begun anew or rebuilt. Each of
+        # these leaves a reason active until good data has come, so that nothing begins while the gate is open.
+        if delivered.good_from is None:
+            delivered.began_well(read_at)
+        if self._others_are_fresh(delivered, now):
             self.gate.clear(Reason.STALE, now)
         if Reason.SCHEMA in self.gate.causes and not self._decode_failures.is_failing(self._ordinal):
             self.gate.clear(Reason.SCHEMA, now)
         self.gate.good(now)
 
-    def _others_are_fresh(self, now: float) -> bool:
+    def _others_are_fresh(self, delivered: RouteState, now: float) -> bool:
         """Tell whether no route but the one that has just delivered is stale."""
-        delivered = None if self._receiving is None else self._receiving.route
         return not any(
             route.staleness.is_stale(now) for route in self.routes.values() if route is not delivered
         )

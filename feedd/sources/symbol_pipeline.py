@@ -89,7 +89,7 @@ class SymbolPipeline:
         if not symbol_state.receive(stream_state, event, read_at):
             return
         self._deliver(stream_state, raw)
-        symbol_state.handed_on(read_at, self._monotonic())
+        symbol_state.handed_on(stream_state, read_at, self._monotonic())
         if symbol_state.gate.changes:
             self.emit_changes()
         if self._timer is None:

@@ -27,7 +27,7 @@ def quote(symbol_state: SymbolState, now: float) -> None:
     name = f"{symbol_state.symbol.lower()}@bookTicker"
     message = Frame(name, data("bookTicker", u=symbol_state.streams[name].messages))
     assert symbol_state.receive(symbol_state.streams[message.stream], message.data, now)
-    symbol_state.handed_on(now, now)
+    symbol_state.handed_on(symbol_state.streams[message.stream], now, now)
 
 
 def go_live(symbol_state: SymbolState) -> None:
@@ -83,7 +83,7 @@ def test_latency_limit_is_the_settings(limit: float, halted: bool) -> None:
     for trade_id in range(3):
         message = frame("trade", t=trade_id, E=1_795_000_000_000)
         symbol_state.receive(symbol_state.streams[message.stream], message.data, 100.0)
-        symbol_state.handed_on(100.0, 100.0)
+        symbol_state.handed_on(symbol_state.streams[message.stream], 100.0, 100.0)
     assert symbol_state.gate.halted is halted
 
 

@@ -26,7 +26,7 @@ def symbol_state(*, is_live: bool = True) -> SymbolState:
         at = 100.1 + number / 10.0
         message = frame("trade", t=1 + number)
         made.receive(made.streams[message.stream], message.data, at)
-        made.handed_on(at, at)
+        made.handed_on(made.streams[message.stream], at, at)
     made.mute_changes(102.0)
     return made
 
@@ -58,7 +58,7 @@ def test_mute_stream_of_a_live_feed_is_named() -> None:
     for second in range(103, 170):
         message = frame("trade", t=second)
         live.receive(live.streams[message.stream], message.data, float(second))
-        live.handed_on(float(second), float(second))
+        live.handed_on(live.streams[message.stream], float(second), float(second))
         live.mute_changes(float(second))
     assert standing(live, 169.1) == (FeedHealth.LIVE, "mute: kline_1s")
 

@@ -57,7 +57,7 @@ def hand_on(symbol_state: SymbolState, message: Frame[Payload], now: float, proc
     """Do with a message what its owner does. Returns whether it was news."""
     if not symbol_state.receive(symbol_state.streams[message.stream], message.data, now):
         return False
-    symbol_state.handed_on(now, now + processing)
+    symbol_state.handed_on(symbol_state.streams[message.stream], now, now + processing)
     return True
 
 

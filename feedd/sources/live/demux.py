@@ -126,7 +126,7 @@ class Demultiplexer:
         if bound_stream is None or frame is None:
             self._decode_again(record, raw, read_at)
         elif self._is_straight:
-            record.heard(read_at)
+            record.last_at = read_at  # spelt out: a call would cost as much as all else here
             try:
                 bound_stream.pipeline.accept(bound_stream.stream_state, frame.data, raw, read_at)
             except Exception:

@@ -196,7 +196,9 @@ def test_numbers_are_those_of_the_session() -> None:
     for number, late in ((1, 0.002), (2, 0.3)):
         frame = trade(number, NOW.wall + 2.0 - 20 - late)
         assert symbol_state.receive(symbol_state.streams[frame.stream], frame.data, NOW.monotonic - 20)
-        symbol_state.handed_on(NOW.monotonic - 20, NOW.monotonic - 20 + 0.00004)
+        symbol_state.handed_on(
+            symbol_state.streams[frame.stream], NOW.monotonic - 20, NOW.monotonic - 20 + 0.00004
+        )
     text = page(of)
     labels = {"symbol": "BTCUSDT"}
     assert value(text, "feedd_messages_total", stream="trade", **labels) == 2
