@@ -57,17 +57,17 @@ class _Formatter(logging.Formatter):
         return priority + self._write(record, values)
 
 
-def _moment(record: logging.LogRecord) -> str:
+def _timestamp(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
 
 def _as_json(record: logging.LogRecord, values: Mapping[str, object]) -> str:
-    line = {"time": _moment(record), "level": record.levelname.lower(), **values}
+    line = {"time": _timestamp(record), "level": record.levelname.lower(), **values}
     return orjson.dumps(line, default=str).decode()
 
 
 def _as_text(record: logging.LogRecord, values: Mapping[str, object]) -> str:
-    pairs = {"time": _moment(record), "level": record.levelname.lower(), **values}
+    pairs = {"time": _timestamp(record), "level": record.levelname.lower(), **values}
     return " ".join(f"{key}={_quoted(value)}" for key, value in pairs.items())
 
 

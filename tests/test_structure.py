@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -70,6 +71,15 @@ def test_architecture_shows_the_house_as_it_is() -> None:
     """It is drawn by `python -m tests.structure --picture`."""
     text = (PROJECT / PICTURE).read_text("utf-8")
     assert text == drawn_into(text, HOUSE)
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_files_that_a_page_names_exist(page: str) -> None:
+    text = (PROJECT / page).read_text("utf-8").replace("feedd/a/b.py", "").replace("tests/a/test_b.py", "")
+    folders = [PROJECT / name for name in ("feedd", "tests", "deploy")]
+    paths = [str(path) for folder in folders for path in folder.rglob("*.py")] + [str(PROJECT / "setup.py")]
+    for name in set(re.findall(r"(?<![\w/…])[\w/]+\.py\b", text)):
+        assert any(path.endswith(f"/{name}") for path in paths), name
 
 
 def house(**sources: str) -> House:
