@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from feedd import daemon as daemon_module
+from feedd.daemon import DaemonTiming
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Reason, Source
 from feedd.sources.rest import pollers as rest
@@ -288,12 +288,12 @@ async def test_jump_of_the_hosts_clock_halts_and_blinds_nothing(
     """Whether the venue's clock is known or, because REST doesn't answer, is not."""
     ahead, real = 0.0, time.time
     monkeypatch.setattr(time, "time", lambda: real() + ahead)  # the exchange has a clock of its own
-    monkeypatch.setattr(daemon_module, "SUPERVISE_SECONDS", 0.02)
     monkeypatch.setattr(rest, "ASK_AGAIN_AFTER_SECONDS", 0.05)
     async with Exchange(EXCHANGE) as exchange:
         if not is_measured:
             exchange.set_fault("rest_http", status=503)
-        async with running(settings_for(exchange)) as feedd, feedd.listening() as listener:
+        timing = DaemonTiming(supervise_seconds=0.02)
+        async with running(settings_for(exchange), timing=timing) as feedd, feedd.listening() as listener:
             symbol_state, clock = feedd.symbol_state(), feedd.daemon.state.clock
             await feedd.until_open()
             await feedd.until(lambda _: (clock.synced_at is not None) is is_measured)
@@ -322,21 +322,23 @@ def metric(page: str, name: str) -> float:
     return float(next(line for line in page.splitlines() if line.startswith(f"{name} ")).split()[1])
 
 
-async def test_settled_once_every_symbol_has_begun_or_was_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_settled_once_every_symbol_has_begun_or_was_waited_for() -> None:
     settled: list[bool] = []
-    monkeypatch.setattr("feedd.daemon.SUPERVISE_SECONDS", 0.01)
     async with Exchange(ExchangeSettings(symbols=SYMBOLS)) as exchange:
         exchange.set_fault("mute", symbol=SYMBOLS[0])
-        async with running(settings_for(exchange), settled=lambda: settled.append(True)) as feedd:
+        patient = DaemonTiming(supervise_seconds=0.01)
+        async with running(
+            settings_for(exchange), settled=lambda: settled.append(True), timing=patient
+        ) as feedd:
             await feedd.until_open(SYMBOLS[1])
             assert not settled
-            monkeypatch.setattr("feedd.daemon.SETTLED_SECONDS", 0.0)
-            await feedd.until(lambda _: bool(settled))
             exchange.clear_faults()
-            await feedd.until_open()
-        monkeypatch.setattr("feedd.daemon.SETTLED_SECONDS", 60.0)
-        async with running(settings_for(exchange), settled=lambda: settled.append(True)) as feedd:
+            await feedd.until(lambda _: bool(settled))
+        exchange.set_fault("mute", symbol=SYMBOLS[0])
+        hasty = DaemonTiming(supervise_seconds=0.01, settled_seconds=0.0)
+        async with running(
+            settings_for(exchange), settled=lambda: settled.append(True), timing=hasty
+        ) as feedd:
             await feedd.until(lambda _: len(settled) == 2)
+            assert Reason.STARTING in reasons(feedd)
     assert settled == [True, True]

@@ -24,7 +24,8 @@ from feedd.cli.status import show_status
 from feedd.client.address import Address
 from feedd.config.settings import LogFormat, LogLevel, Settings, describe, load
 from feedd.config.watcher import Configuration
-from feedd.daemon import Daemon, log_findings
+from feedd.config_reload import log_findings
+from feedd.daemon import Daemon
 from feedd.errors import FeeddError, NotDrillableError, SettingsError
 from feedd.outputs.http.web_config import load_web_config
 

@@ -1,4 +1,4 @@
-"""Tells Alertmanager of halts at once, without waiting for Prometheus to scrape.
+"""Posts halts to Alertmanager at once, without waiting for Prometheus to scrape.
 
 What is posted is state, not events: which halts there are, again and again, until Alertmanager has taken
 it. An alert carries exactly the labels that alerts/feedd.rules.yaml gives it, so that Prometheus, which
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +18,8 @@ import aiohttp
 import orjson
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from feedd.core.daemon_state import DaemonState, PagerCounts
+from feedd import __version__
+from feedd.core.daemon_state import DaemonState
 from feedd.core.gate import GateChange
 from feedd.core.symbol_state import SymbolState
 from feedd.errors import UnavailableError
@@ -26,24 +27,15 @@ from feedd.logs import fields
 from feedd.model import Reason, Source
 from feedd.outputs.clock_reading import ClockReading
 from feedd.outputs.json_views import rfc3339
+from feedd.outputs.output import Output, Phase
+from feedd.outputs.prometheus import catalogue
+from feedd.outputs.prometheus.samples import Metric, single
 
 log = logging.getLogger(__name__)
 
-RESEND_SECONDS: Final = 30.0
-"""Alertmanager forgets all alerts when it restarts: this is how long a halt may be unknown to it then. It
-is also how often the way there is tried while there is nothing to tell."""
-VALID_SECONDS: Final = 4 * RESEND_SECONDS
-"""A halt ends by itself once its daemon has been silent for so long; by then Prometheus has paged for it."""
-END_AFTER_SECONDS: Final = 15.0
-"""The end is told only when Prometheus has seen it too, at a scrape and a look every 5 s: were it told at
-once, Prometheus could raise the alert anew from what it scraped before. What halts anew meanwhile is the
-same page."""
 ALERTS_IN_A_POST: Final = 256
 """About 100 kB. The event loop writes it in less than a millisecond."""
 
-_TIMEOUT = aiohttp.ClientTimeout(total=3.0)
-_LONGEST_PAUSE_SECONDS = 2.0
-_RETRY = wait_random_exponential(multiplier=0.1, max=_LONGEST_PAUSE_SECONDS)
 _BODY_CHARACTERS = 200
 
 _NOT_PAGED: Final = frozenset({Reason.STARTING, Reason.STATIC_SOURCE})
@@ -61,6 +53,26 @@ _EVERY_SYMBOL: Final = {
     ),
 }
 """One alert for the whole daemon: its name, summary and description."""
+
+
+@dataclass(frozen=True, slots=True)
+class PagerTiming:
+    """When Alertmanager is told of what, in seconds."""
+
+    resend: float = 30.0
+    """Alertmanager forgets all alerts when it restarts: this is how long a halt may be unknown to it then.
+    It is also how often the way there is tried while there is nothing to tell."""
+    valid: float = 120.0
+    """A halt ends by itself once its daemon has been silent for so long, which is four times `resend`; by
+    then Prometheus has paged for it."""
+    end_after: float = 15.0
+    """The end is told only when Prometheus has seen it too, at a scrape and a look every 5 s: were it told
+    at once, Prometheus could raise the alert anew from what it scraped before. What halts anew meanwhile is
+    the same page."""
+    timeout: float = 3.0
+    """How long Alertmanager may take to answer."""
+    longest_pause: float = 2.0
+    """Between two attempts, however many have failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,30 +111,31 @@ class _Alert:
     halt: Halt
     starts_at: float
     """Wall clock."""
+    timing: PagerTiming
     ended: ClockReading | None = None
     posted_at: float | None = None
     """When Alertmanager last took it as firing (monotonic); None if it hasn't."""
 
     def is_over(self, now: ClockReading) -> bool:
         """Tell whether its end is to be told, or would be if Alertmanager had ever heard of it."""
-        return self.ended is not None and now.monotonic >= self.ended.monotonic + END_AFTER_SECONDS
+        return self.ended is not None and now.monotonic >= self.ended.monotonic + self.timing.end_after
 
     def is_forgotten(self, now: ClockReading) -> bool:
         """Tell whether there is nothing left to tell: it was never posted, or ran out over there."""
-        never_or_long_ago = self.posted_at is None or now.monotonic >= self.posted_at + VALID_SECONDS
+        never_or_long_ago = self.posted_at is None or now.monotonic >= self.posted_at + self.timing.valid
         return self.is_over(now) and never_or_long_ago
 
     def due_at(self) -> float:
         """Return the monotonic time at which Alertmanager must be told of it."""
         if self.posted_at is None:
             return 0.0
-        resend_at = self.posted_at + RESEND_SECONDS
-        return resend_at if self.ended is None else self.ended.monotonic + END_AFTER_SECONDS
+        resend_at = self.posted_at + self.timing.resend
+        return resend_at if self.ended is None else self.ended.monotonic + self.timing.end_after
 
     def alert(self, now: ClockReading, runbook_url: str) -> dict[str, Any]:
         """Return it as Alertmanager takes it."""
         is_over = self.ended is not None and self.is_over(now)
-        ends_at = self.ended.wall if self.ended is not None and is_over else now.wall + VALID_SECONDS
+        ends_at = self.ended.wall if self.ended is not None and is_over else now.wall + self.timing.valid
         return {
             "labels": self.halt.labels(),
             "annotations": self.halt.annotations(runbook_url),
@@ -131,21 +144,24 @@ class _Alert:
         }
 
 
-class Pager:
+class Pager(Output):
     """Keeps the Alertmanager of the settings told of its halts; idle where there is none."""
+
+    name = "alertmanager"
 
     def __init__(
         self,
-        http: aiohttp.ClientSession,
         state: DaemonState,
-        counts: PagerCounts | None = None,
+        timing: PagerTiming | None = None,
         now: Callable[[], ClockReading] = ClockReading.now,
     ) -> None:
-        """Prepare a pager; `counts` is where it counts."""
-        self.counts = counts or PagerCounts()
-        self._http = http
+        self.posts = 0
+        """Taken by Alertmanager."""
+        self.failures = 0
         self._state = state
+        self._timing = timing or PagerTiming()
         self._now = now
+        self._is_stopping = False
         self._pages: dict[Halt, _Alert] = {}
         self._news = asyncio.Event()
         self._url: str | None = None
@@ -155,7 +171,7 @@ class Pager:
 
     def gate_changed(self, symbol_state: SymbolState, change: GateChange) -> None:
         """Note one change of one gate; it is posted as soon as the event loop is free."""
-        if self._state.settings.alertmanager_url is None:
+        if self._is_stopping or self._state.settings.alertmanager_url is None:
             return
         now = self._now()
         for reason in change.added:
@@ -167,24 +183,41 @@ class Pager:
                 page.ended = ClockReading(change.at, now.timestamp(change.at))
         self._news.set()
 
+    def phase_changed(self, phase: Phase) -> None:
+        """Wake nobody for what ends because the daemon is stopped: it was asked for."""
+        self._is_stopping = phase is Phase.STOPPING
+
+    def metrics(self) -> Iterator[Metric]:
+        """Yield how many posts were taken, and how many were not."""
+        yield single(catalogue.PAGER_POSTS, lambda _: self.posts)
+        yield single(catalogue.PAGER_FAILURES, lambda _: self.failures)
+
     async def run(self) -> None:
         """Keep Alertmanager told until cancelled."""
+        headers = {"User-Agent": f"feedd/{__version__}"}
+        async with aiohttp.ClientSession(headers=headers, skip_auto_headers=("Accept",)) as http:
+            while True:
+                await self._post_until_taken(http)
+                await self._until_due()
+
+    async def _post_until_taken(self, http: aiohttp.ClientSession) -> None:
+        pauses = wait_random_exponential(multiplier=0.1, max=self._timing.longest_pause)
         while True:
             try:
                 async for attempt in AsyncRetrying(
-                    wait=_RETRY, retry=retry_if_exception_type(UnavailableError), before_sleep=self._failed
+                    wait=pauses, retry=retry_if_exception_type(UnavailableError), before_sleep=self._failed
                 ):
                     with attempt:
-                        await self._post_due()
+                        await self._post_due(http)
             except Exception:
-                # Prometheus pages all the same; a bug in this shortcut must not take the feed down.
-                self.counts.failures += 1
+                # Prometheus pages all the same. What was noted stays noted, and is tried again from here.
+                self.failures += 1
                 log.exception("a bug in posting halts to Alertmanager was contained")
-                await asyncio.sleep(_LONGEST_PAUSE_SECONDS)
+                await asyncio.sleep(self._timing.longest_pause)
             else:
-                await self._until_due()
+                return
 
-    async def _post_due(self) -> None:
+    async def _post_due(self, http: aiohttp.ClientSession) -> None:
         """Post all that is due. Raises UnavailableError, and keeps what was not taken."""
         self._news.clear()
         self._turn_to(self._state.settings.alertmanager_url)
@@ -193,10 +226,10 @@ class Pager:
         now = self._now()
         self._compare(now)
         due = [page for page in self._pages.values() if page.due_at() <= now.monotonic]
-        is_silent = self._reached_at is None or now.monotonic >= self._reached_at + RESEND_SECONDS
+        is_silent = self._reached_at is None or now.monotonic >= self._reached_at + self._timing.resend
         if due or is_silent:
             for start in range(0, max(len(due), 1), ALERTS_IN_A_POST):
-                await self._post(f"{self._url}/api/v2/alerts", due[start : start + ALERTS_IN_A_POST])
+                await self._post(http, f"{self._url}/api/v2/alerts", due[start : start + ALERTS_IN_A_POST])
 
     def _turn_to(self, url: str | None) -> None:
         """Follow the settings. Another Alertmanager knows nothing yet; what the old one knows runs out."""
@@ -232,20 +265,20 @@ class Pager:
         halt = Halt(reason, None if is_state_wide else symbol_state.symbol)
         page = self._pages.get(halt)
         if page is None:
-            page = self._pages[halt] = _Alert(halt, now.timestamp(at))
+            page = self._pages[halt] = _Alert(halt, now.timestamp(at), self._timing)
         page.ended = None
         return page
 
-    async def _post(self, url: str, pages: list[_Alert]) -> None:
+    async def _post(self, http: aiohttp.ClientSession, url: str, pages: list[_Alert]) -> None:
         now = self._now()
         over = {page for page in pages if page.is_over(now)}
         runbook_url = self._state.settings.runbook_url
         try:
-            async with self._http.post(
+            async with http.post(
                 url,
                 data=orjson.dumps([page.alert(now, runbook_url) for page in pages]),
                 headers={"Content-Type": "application/json"},
-                timeout=_TIMEOUT,
+                timeout=aiohttp.ClientTimeout(total=self._timing.timeout),
                 allow_redirects=False,
             ) as response:
                 text = await response.text(errors="replace")
@@ -253,7 +286,7 @@ class Pager:
                     raise UnavailableError(f"{response.status} {text[:_BODY_CHARACTERS]}")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnavailableError(str(error) or type(error).__name__) from error
-        self.counts.posts += 1
+        self.posts += 1
         self._note_reachable(True)
         self._reached_at = now.monotonic
         for page in pages:
@@ -266,7 +299,7 @@ class Pager:
 
     async def _until_due(self) -> None:
         now = self._now().monotonic
-        look_at = (now if self._reached_at is None else self._reached_at) + RESEND_SECONDS
+        look_at = (now if self._reached_at is None else self._reached_at) + self._timing.resend
         due_at = min((page.due_at() for page in self._pages.values()), default=look_at)
         try:
             async with asyncio.timeout(max(min(due_at, look_at) - now, 0.0)):
@@ -275,7 +308,7 @@ class Pager:
             pass
 
     def _failed(self, state: RetryCallState) -> None:
-        self.counts.failures += 1
+        self.failures += 1
         self._note_reachable(False, state.outcome.exception() if state.outcome else None)
 
     def _note_reachable(self, is_reachable: bool, error: BaseException | None = None) -> None:

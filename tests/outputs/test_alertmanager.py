@@ -21,7 +21,7 @@ from feedd.config.settings import Settings
 from feedd.core.daemon_state import DaemonState
 from feedd.model import Reason, Source
 from feedd.outputs import alertmanager as module
-from feedd.outputs.alertmanager import ALERTS_IN_A_POST, Pager
+from feedd.outputs.alertmanager import ALERTS_IN_A_POST, Pager, PagerTiming
 from tests.alerts.stack import Webhook, alertmanager, ask, needs_components, until
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -77,7 +77,7 @@ async def listening(peer: Peer, port: int = 0) -> AsyncIterator[str]:
 
 
 def state_for(url: str | None, symbols: tuple[str, ...] = SYMBOLS) -> DaemonState:
-    """Return a desk on live data with every gate open."""
+    """Return the state of a daemon on live data with every gate open."""
     state = DaemonState(
         Settings(symbols=symbols, realtime=True, alertmanager_url=url, resume_after_seconds=0.0),
         time.monotonic(),
@@ -91,7 +91,7 @@ def state_for(url: str | None, symbols: tuple[str, ...] = SYMBOLS) -> DaemonStat
 
 @dataclass
 class Bench:
-    """A pager that runs, and its desk."""
+    """A pager that runs, and the state it reads."""
 
     state: DaemonState
     pager: Pager
@@ -114,28 +114,22 @@ class Bench:
                 self.pager.gate_changed(symbol_state, change)
 
 
+HURRIED = PagerTiming(resend=0.3, valid=1.2, end_after=0.15)
+
+
 @asynccontextmanager
-async def paging(state: DaemonState) -> AsyncIterator[Bench]:
-    async with aiohttp.ClientSession() as http:
-        pager = Pager(http, state)
-        task = asyncio.create_task(pager.run())
-        try:
-            yield Bench(state, pager)
-        finally:
-            task.cancel()
-            assert isinstance((await asyncio.gather(task, return_exceptions=True))[0], asyncio.CancelledError)
+async def paging(state: DaemonState, timing: PagerTiming | None = None) -> AsyncIterator[Bench]:
+    pager = Pager(state, timing)
+    task = asyncio.create_task(pager.run())
+    try:
+        yield Bench(state, pager)
+    finally:
+        task.cancel()
+        assert isinstance((await asyncio.gather(task, return_exceptions=True))[0], asyncio.CancelledError)
 
 
 def reading(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
-
-
-@pytest.fixture
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the pager's seconds shorter."""
-    monkeypatch.setattr(module, "RESEND_SECONDS", 0.3)
-    monkeypatch.setattr(module, "VALID_SECONDS", 1.2)
-    monkeypatch.setattr(module, "END_AFTER_SECONDS", 0.15)
 
 
 async def test_halt_is_posted_at_once_with_its_labels_and_times() -> None:
@@ -159,8 +153,8 @@ async def test_halt_is_posted_at_once_with_its_labels_and_times() -> None:
             "runbook_url": "https://feedd.example/runbook.md#feeddtradinghalted",
         }
         assert reading(alert["startsAt"]) == pytest.approx(halted_wall, abs=0.05)
-        assert reading(alert["endsAt"]) == pytest.approx(halted_wall + module.VALID_SECONDS, abs=1)
-        assert bench.pager.counts.failures == 0
+        assert reading(alert["endsAt"]) == pytest.approx(halted_wall + PagerTiming().valid, abs=1)
+        assert bench.pager.failures == 0
 
 
 async def test_link_leads_to_where_the_runbook_is_published() -> None:
@@ -172,15 +166,15 @@ async def test_link_leads_to_where_the_runbook_is_published() -> None:
         assert peer.news[0][0]["annotations"]["runbook_url"] == "https://wiki/feedd#feeddtradinghalted"
 
 
-async def test_end_is_posted_with_its_time_once_prometheus_has_seen_it_too(hurried: None) -> None:
+async def test_end_is_posted_with_its_time_once_prometheus_has_seen_it_too() -> None:
     peer = Peer()
-    async with listening(peer) as url, paging(state_for(url)) as bench:
+    async with listening(peer) as url, paging(state_for(url), HURRIED) as bench:
         bench.halt(Reason.DISCONNECTED)
         await until(lambda: bool(peer.news))
         lifted_at, lifted_wall = time.monotonic(), time.time()
         bench.lift(Reason.DISCONNECTED)
         await until(lambda: reading(peer.news[-1][0]["endsAt"]) <= time.time())
-        assert peer.posts[-1].at - lifted_at >= module.END_AFTER_SECONDS
+        assert peer.posts[-1].at - lifted_at >= HURRIED.end_after
         assert reading(peer.news[-1][0]["endsAt"]) == pytest.approx(lifted_wall, abs=0.05)
         assert peer.news[-1][0]["startsAt"] == peer.news[0][0]["startsAt"]
         taken = len(peer.news)
@@ -188,21 +182,21 @@ async def test_end_is_posted_with_its_time_once_prometheus_has_seen_it_too(hurri
         assert len(peer.news) == taken, "told once"
 
 
-async def test_what_halts_anew_before_its_end_was_told_is_the_same_page(hurried: None) -> None:
+async def test_what_halts_anew_before_its_end_was_told_is_the_same_page() -> None:
     peer = Peer()
-    async with listening(peer) as url, paging(state_for(url)) as bench:
+    async with listening(peer) as url, paging(state_for(url), HURRIED) as bench:
         bench.halt(Reason.LATENCY)
         await until(lambda: bool(peer.news))
         bench.lift(Reason.LATENCY)
         bench.halt(Reason.LATENCY)
-        await asyncio.sleep(4 * module.END_AFTER_SECONDS)
+        await asyncio.sleep(4 * HURRIED.end_after)
         assert {alerts[0]["startsAt"] for alerts in peer.news} == {peer.news[0][0]["startsAt"]}
         assert all(reading(alerts[0]["endsAt"]) > time.time() for alerts in peer.news[-1:])
 
 
-async def test_halt_that_is_over_before_anybody_could_post_it_is_posted_nevertheless(hurried: None) -> None:
+async def test_halt_that_is_over_before_anybody_could_post_it_is_posted_nevertheless() -> None:
     peer = Peer()
-    async with listening(peer) as url, paging(state_for(url)) as bench:
+    async with listening(peer) as url, paging(state_for(url), HURRIED) as bench:
         await until(lambda: bool(peer.posts))
         bench.halt(Reason.SCHEMA)
         bench.lift(Reason.SCHEMA)
@@ -212,19 +206,19 @@ async def test_halt_that_is_over_before_anybody_could_post_it_is_posted_neverthe
         assert reading(last["endsAt"]) == pytest.approx(reading(last["startsAt"]), abs=0.05)
 
 
-async def test_active_halt_is_sent_again_and_again_with_a_later_end(hurried: None) -> None:
+async def test_active_halt_is_sent_again_and_again_with_a_later_end() -> None:
     peer = Peer()
-    async with listening(peer) as url, paging(state_for(url)) as bench:
+    async with listening(peer) as url, paging(state_for(url), HURRIED) as bench:
         bench.halt(Reason.EXCHANGE)
         await until(lambda: len(peer.news) >= 3)
         ends = [reading(alerts[0]["endsAt"]) for alerts in peer.news]
         assert ends == sorted(set(ends))
-        assert ends[2] - ends[1] == pytest.approx(module.RESEND_SECONDS, abs=0.15)
+        assert ends[2] - ends[1] == pytest.approx(HURRIED.resend, abs=0.15)
 
 
-async def test_kill_switch_is_one_alert_for_all_symbols_and_ends_with_the_last(hurried: None) -> None:
+async def test_kill_switch_is_one_alert_for_all_symbols_and_ends_with_the_last() -> None:
     peer = Peer()
-    async with listening(peer) as url, paging(state_for(url)) as bench:
+    async with listening(peer) as url, paging(state_for(url), HURRIED) as bench:
         bench.state.set_kill_switch(True, time.monotonic())
         bench.tell()
         await until(lambda: bool(peer.news))
@@ -287,9 +281,9 @@ async def test_static_data_pages_nobody_but_the_kill_switch_does() -> None:
             ]
 
 
-async def test_halts_end_when_their_symbol_or_their_source_goes(hurried: None) -> None:
+async def test_halts_end_when_their_symbol_or_their_source_goes() -> None:
     peer = Peer()
-    async with listening(peer) as url, paging(state_for(url)) as bench:
+    async with listening(peer) as url, paging(state_for(url), HURRIED) as bench:
         bench.halt(Reason.STALE, HIT)
         bench.halt(Reason.STALE, OTHER)
         await until(lambda: bool(peer.news))
@@ -305,18 +299,18 @@ async def test_halts_end_when_their_symbol_or_their_source_goes(hurried: None) -
 
 
 async def test_alertmanager_that_is_down_gets_the_newest_state_when_it_is_back(
-    hurried: None, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "feedd")
     peer = Peer()
     async with listening(peer) as url:
         port = int(url.split(":")[2].split("/")[0])
-    async with paging(state_for(url)) as bench:
+    async with paging(state_for(url), HURRIED) as bench:
         bench.halt(Reason.STALE, HIT)
         bench.halt(Reason.DISCONNECTED, OTHER)
-        await until(lambda: bench.pager.counts.failures >= 3)
+        await until(lambda: bench.pager.failures >= 3)
         bench.lift(Reason.STALE, HIT)
-        await asyncio.sleep(2 * module.END_AFTER_SECONDS)
+        await asyncio.sleep(2 * HURRIED.end_after)
         async with listening(peer, port):
             await until(lambda: bool(peer.news))
             assert [alert["labels"]["symbol"] for alerts in peer.news for alert in alerts] == [OTHER]
@@ -332,17 +326,16 @@ async def test_any_answer_but_200_is_a_failure_and_tried_again(status: int) -> N
     peer = Peer(status=status)
     async with listening(peer) as url, paging(state_for(url)) as bench:
         bench.halt(Reason.STALE)
-        await until(lambda: bench.pager.counts.failures >= 2)
-        assert bench.pager.counts.posts == 0
+        await until(lambda: bench.pager.failures >= 2)
+        assert bench.pager.posts == 0
         peer.status = 200
         await until(lambda: bool(peer.news))
 
 
-async def test_alertmanager_that_hangs_costs_the_feed_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_TIMEOUT", aiohttp.ClientTimeout(total=0.3))
+async def test_alertmanager_that_hangs_costs_the_feed_nothing() -> None:
     peer = Peer(hangs=True)
     symbols = tuple(f"S{number}USDT" for number in range(200))
-    async with listening(peer) as url, paging(state_for(url, symbols)) as bench:
+    async with listening(peer) as url, paging(state_for(url, symbols), PagerTiming(timeout=0.3)) as bench:
         await until(lambda: bool(peer.refused))
         began = time.perf_counter()
         for symbol in symbols:
@@ -350,19 +343,19 @@ async def test_alertmanager_that_hangs_costs_the_feed_nothing(monkeypatch: pytes
             change = bench.state.symbols[symbol].gate.changes.pop()
             bench.pager.gate_changed(bench.state.symbols[symbol], change)
         assert (time.perf_counter() - began) / len(symbols) < 0.0005
-        await until(lambda: bench.pager.counts.failures >= 1)
+        await until(lambda: bench.pager.failures >= 1)
         peer.hangs = False
         await until(lambda: sum(map(len, peer.news)) == len(symbols))
 
 
-async def test_what_waits_is_bounded_by_the_halts_there_are(hurried: None) -> None:
+async def test_what_waits_is_bounded_by_the_halts_there_are() -> None:
     peer = Peer(status=500)
-    async with listening(peer) as url, paging(state_for(url)) as bench:
+    async with listening(peer) as url, paging(state_for(url), HURRIED) as bench:
         for _ in range(500):
             bench.halt(Reason.STALE)
             bench.lift(Reason.STALE)
         bench.halt(Reason.STALE)
-        await until(lambda: bench.pager.counts.failures >= 2)
+        await until(lambda: bench.pager.failures >= 2)
         assert len(bench.pager._pages) == 1
         peer.status = 200
         await until(lambda: bool(peer.news))
@@ -381,21 +374,21 @@ async def test_many_halts_go_in_several_posts() -> None:
         assert [len(alerts) for alerts in peer.news] == [ALERTS_IN_A_POST, ALERTS_IN_A_POST, 1]
 
 
-async def test_way_is_tried_while_there_is_nothing_to_tell(hurried: None) -> None:
+async def test_way_is_tried_while_there_is_nothing_to_tell() -> None:
     peer = Peer()
-    async with listening(peer) as url, paging(state_for(url)) as bench:
+    async with listening(peer) as url, paging(state_for(url), HURRIED) as bench:
         await until(lambda: len(peer.posts) >= 3)
         assert peer.news == []
         peer.status = 503
-        await until(lambda: bench.pager.counts.failures >= 1)
+        await until(lambda: bench.pager.failures >= 1)
 
 
-async def test_address_can_change_while_running(hurried: None) -> None:
+async def test_address_can_change_while_running() -> None:
     peers = Peer(), Peer()
     async with (
         listening(peers[0]) as first,
         listening(peers[1]) as second,
-        paging(state_for(None)) as bench,
+        paging(state_for(None), HURRIED) as bench,
     ):
         bench.halt(Reason.STALE)
         await asyncio.sleep(0.1)
@@ -405,7 +398,7 @@ async def test_address_can_change_while_running(hurried: None) -> None:
         taken = len(peers[0].posts)
         bench.state.settings = replace(bench.state.settings, alertmanager_url=None)
         bench.halt(Reason.LATENCY)
-        await asyncio.sleep(2 * module.RESEND_SECONDS)
+        await asyncio.sleep(2 * HURRIED.resend)
         assert len(peers[0].posts) == taken
         assert "latency" not in str(peers[1].news)
 
@@ -413,28 +406,27 @@ async def test_address_can_change_while_running(hurried: None) -> None:
 async def test_bug_is_contained_and_counted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "_LONGEST_PAUSE_SECONDS", 0.05)
     peer = Peer()
-    async with listening(peer) as url, paging(state_for(url)) as bench:
+    async with listening(peer) as url, paging(state_for(url), PagerTiming(longest_pause=0.05)) as bench:
         await until(lambda: bool(peer.posts))
         with monkeypatch.context() as broken:
             broken.setattr(module, "rfc3339", lambda wall: 1 / 0)
             bench.halt(Reason.STALE)
-            await until(lambda: bench.pager.counts.failures >= 2)
+            await until(lambda: bench.pager.failures >= 2)
         await until(lambda: bool(peer.news))
     assert "ZeroDivisionError" in caplog.text
 
 
 async def test_real_alertmanager_pages_and_resolves_and_prometheus_adds_to_the_same_alert(
-    hurried: None, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     needs_components()
     async with (
         Webhook().listening() as webhook,
         alertmanager(tmp_path, webhook) as url,
-        paging(state_for(url)) as bench,
+        paging(state_for(url), HURRIED) as bench,
     ):
-        await until(lambda: bench.pager.counts.posts > 0)
+        await until(lambda: bench.pager.posts > 0)
         halted_at, halted_wall = time.monotonic(), time.time()
         bench.halt(Reason.STALE)
         notice = await webhook.wait("firing", "FeeddTradingHalted", 5, symbol=HIT, reason="stale")

@@ -6,15 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from typing import Any
 
 import aiohttp
 import pytest
 
 from feedd.config.settings import Settings, resolve
+from feedd.daemon import DaemonTiming
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import ConsumerDisconnect
-from feedd.outputs.http import server as web
-from feedd.outputs.ws import gate_events
+from feedd.outputs.http.handlers import ScrapeLimits
+from feedd.outputs.http.server import HttpLimits
+from feedd.outputs.table import OutputTiming
+from tests.outputs.relaying import gate_events_of
 from tests.running import (
     LATENCY_LIMIT,
     RESUME_AFTER,
@@ -100,10 +104,10 @@ async def test_kill_switch_halts_but_does_not_unready() -> None:
         assert answer["reasons"] == ["kill_switch"]
 
 
-async def test_healthy_while_the_supervisor_makes_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_healthy_while_the_supervisor_makes_progress() -> None:
     async with running(static_settings()) as feedd:
         assert await feedd.get("/-/healthy") == (200, "healthy\n")
-        monkeypatch.setattr(web, "PROGRESS_SECONDS", -1.0)
+    async with running(static_settings(), timing=DaemonTiming(stuck_after_seconds=-1.0)) as feedd:
         status, text = await feedd.get("/-/healthy")
         assert status == 503
         assert "supervisor" in text
@@ -144,19 +148,24 @@ async def scraped(feedd: Running) -> str:
     return answer[1]
 
 
-async def test_no_more_scrapes_at_once_than_messages_can_bear(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "SCRAPES_AT_ONCE", 2)
-    async with running(many_symbols()) as feedd:
+def bounded(**limits: Any) -> DaemonTiming:
+    """Return the times of a daemon that bears no more scrapes than that."""
+    return DaemonTiming(http=HttpLimits(scrapes=ScrapeLimits(**limits)))
+
+
+async def test_no_more_scrapes_at_once_than_messages_can_bear() -> None:
+    async with running(many_symbols(), timing=bounded(at_once=2)) as feedd:
         async with scraper_that_does_not_read(feedd), scraper_that_does_not_read(feedd):
             assert await feedd.get("/metrics") == (503, "2 scrapes are under way, no more at once\n")
             assert (await feedd.get("/-/healthy"))[0] == 200
         assert len(await scraped(feedd)) > 5_000_000
 
 
-async def test_scraper_that_does_not_read_loses_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "SCRAPES_AT_ONCE", 1)
-    monkeypatch.setattr(web, "SCRAPE_SECONDS", 3.0)
-    async with running(many_symbols()) as feedd, scraper_that_does_not_read(feedd) as reader:
+async def test_scraper_that_does_not_read_loses_its_place() -> None:
+    async with (
+        running(many_symbols(), timing=bounded(at_once=1, seconds=3.0)) as feedd,
+        scraper_that_does_not_read(feedd) as reader,
+    ):
         await scraped(feedd)
         received = b"".join([piece async for piece in pieces(reader)])
         assert not received.endswith(b"0\r\n\r\n"), "a page that breaks off must not look complete"
@@ -229,11 +238,9 @@ async def test_taken_port_is_an_error_at_start() -> None:
                 pass
 
 
-async def test_gate_events_tell_the_state_then_changes_then_heartbeats(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(gate_events, "HEARTBEAT_SECONDS", 0.1)
-    async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange)) as feedd:
+async def test_gate_events_tell_the_state_then_changes_then_heartbeats() -> None:
+    timing = DaemonTiming(outputs=OutputTiming(heartbeat_seconds=0.1))
+    async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange), timing=timing) as feedd:
         await feedd.until_open()
         async with feedd.listening() as listener:
             exchange.set_fault("reset", symbol=HIT)
@@ -265,7 +272,7 @@ async def test_listener_that_never_reads_is_let_go_and_costs_the_others_nothing(
     symbols = ",".join(f"S{number}USDT" for number in range(200))  # so that an event has some 20 kB
     settings = static_settings(FEEDD_SYMBOLS=symbols, FEEDD_CONSUMER_QUEUE_BYTES="100000")
     async with running(settings) as feedd, feedd.listening() as good:
-        consumers = feedd.daemon.state.consumers
+        consumers = feedd.daemon.consumers.counts
         writer = await _listen_without_reading(feedd)
         await feedd.until(lambda _: consumers.connected == 2)
         while not consumers.disconnects[ConsumerDisconnect.SLOW]:
@@ -278,7 +285,7 @@ async def test_listener_that_never_reads_is_let_go_and_costs_the_others_nothing(
 
 async def _told_once_more(feedd: Running, listener: GateListener) -> None:
     heard = len(listener.heard)
-    feedd.daemon._gate_events.state_changed()
+    gate_events_of(feedd).send_state()
     await feedd.until(lambda _: len(listener.heard) > heard)
 
 
@@ -294,11 +301,11 @@ async def _listen_without_reading(feedd: Running) -> asyncio.StreamWriter:
 
 async def test_consumers_beyond_the_limit_are_refused_and_counted() -> None:
     async with running(static_settings(FEEDD_CONSUMERS_MAX="1")) as feedd, feedd.listening():
-        await feedd.until(lambda feedd: feedd.daemon.state.consumers.connected == 1)
+        await feedd.until(lambda feedd: feedd.daemon.consumers.counts.connected == 1)
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await feedd.http.ws_connect(f"{feedd.url}/gate/events")
         assert refused.value.status == 503
-        assert feedd.daemon.state.consumers.disconnects[ConsumerDisconnect.LIMIT] == 1
+        assert feedd.daemon.consumers.counts.disconnects[ConsumerDisconnect.LIMIT] == 1
 
 
 async def test_stopping_closes_listeners_with_1001() -> None:
