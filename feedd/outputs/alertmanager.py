@@ -116,6 +116,24 @@ class _Alert:
     posted_at: float | None = None
     """When Alertmanager last took it as firing (monotonic); None if it hasn't."""
 
+    def begin(self) -> None:
+        """Note that it halts; what had just ended goes on."""
+        self.ended = None
+
+    def end(self, at: ClockReading) -> None:
+        """Note when it ended, unless that is known."""
+        if self.ended is None:
+            self.ended = at
+
+    def posted(self, now: ClockReading, as_over: bool) -> bool:
+        """Note what Alertmanager has taken. Returns whether there is nothing more to tell."""
+        if as_over and self.ended is not None:
+            return True
+        self.posted_at = (
+            None if as_over else now.monotonic
+        )  # None: it halted anew while its end was on the way
+        return False
+
     def is_over(self, now: ClockReading) -> bool:
         """Tell whether its end is to be told, or would be if Alertmanager had ever heard of it."""
         return self.ended is not None and now.monotonic >= self.ended.monotonic + self.timing.end_after
@@ -179,8 +197,8 @@ class Pager(Output):
         for reason in change.removed:
             # What holds for every symbol ends with the last of them, which `_compare` sees.
             page = self._pages.get(Halt(reason, symbol_state.symbol))
-            if page is not None and page.ended is None:
-                page.ended = ClockReading(change.at, now.timestamp(change.at))
+            if page is not None:
+                page.end(ClockReading(change.at, now.timestamp(change.at)))
         self._news.set()
 
     def phase_changed(self, phase: Phase) -> None:
@@ -248,8 +266,8 @@ class Pager(Output):
                 if page is not None:
                     halts[page.halt] = page
         for halt, page in list(self._pages.items()):
-            if halt not in halts and page.ended is None:
-                page.ended = now
+            if halt not in halts:
+                page.end(now)
             if page.is_forgotten(now):
                 del self._pages[halt]
 
@@ -266,7 +284,7 @@ class Pager(Output):
         page = self._pages.get(halt)
         if page is None:
             page = self._pages[halt] = _Alert(halt, now.timestamp(at), self._timing)
-        page.ended = None
+        page.begin()
         return page
 
     async def _post(self, http: aiohttp.ClientSession, url: str, pages: list[_Alert]) -> None:
@@ -290,12 +308,8 @@ class Pager(Output):
         self._note_reachable(True)
         self._reached_at = now.monotonic
         for page in pages:
-            if page not in over:
-                page.posted_at = now.monotonic
-            elif page.ended is not None:
+            if page.posted(now, as_over=page in over):
                 del self._pages[page.halt]
-            else:
-                page.posted_at = None  # it halted anew while its end was on the way
 
     async def _until_due(self) -> None:
         now = self._now().monotonic

@@ -88,8 +88,7 @@ class Consumer:
     ) -> None:
         self.name = name_of(request)
         self.response = response
-        self.streams: Collection[str] = ()
-        """What it has subscribed to; nothing where there is nothing to choose."""
+        self._streams: Collection[str] = ()
         self.delivered = 0
         """Messages that its socket was given."""
         self._counts = counts
@@ -144,6 +143,10 @@ class Consumer:
             await self._stop(listening)
             await self._close(ending)
 
+    def shows(self, streams: Collection[str]) -> None:
+        """Describe it with these streams, which may change; without any there is nothing to choose."""
+        self._streams = streams
+
     def apply_limits(self, limits: QueueLimits) -> None:
         """Let it be as far behind as this from now on."""
         self._limits = limits
@@ -155,7 +158,7 @@ class Consumer:
             "name": self.name,
             "address": self._request.remote,
             "path": self._request.path,
-            "streams": len(self.streams),
+            "streams": len(self._streams),
             "connected_seconds": round(now - self._since, 3),
             "delivered": self.delivered,
             "waiting_messages": len(self._waiting),

@@ -141,7 +141,7 @@ class Relay:
         listener = RelayConsumer(
             consumer, Subscriber(target.combined), closes_on_halt, allows_static, wants_backfill
         )
-        consumer.streams = listener.subscriber.streams
+        consumer.shows(listener.subscriber.streams)
         self._listeners[consumer] = listener
         try:
             self._begin(listener, target)
@@ -230,11 +230,13 @@ class Relay:
         if self._source is self._state.source:
             return
         self._source = self._state.source
-        self.flush()
-        if self._source is Source.STATIC:
-            for listener in self._listeners.values():
-                if not listener.allows_static:
-                    listener.consumer.end(ConsumerDisconnect.STATIC_SOURCE)
+        try:
+            self.flush()
+        finally:  # whatever goes wrong with what is owed
+            if self._source is Source.STATIC:
+                for listener in self._listeners.values():
+                    if not listener.allows_static:
+                        listener.consumer.end(ConsumerDisconnect.STATIC_SOURCE)
 
     # --- which streams there are
 
