@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from feedd.config.settings import Settings
 from feedd.daemon import DaemonTiming
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Reason, Source
@@ -278,6 +281,14 @@ async def test_exchange_that_is_down_does_not_hang_the_start(tmp_path: Path) -> 
         await asyncio.sleep(0)
 
 
+@asynccontextmanager
+async def running_open(settings: Settings, timing: DaemonTiming) -> AsyncIterator[Running]:
+    """Run a daemon whose gates are open, so that nobody hears of their opening any more."""
+    async with running(settings, timing=timing) as feedd:
+        await feedd.until_open()
+        yield feedd
+
+
 CLOCK_SET = "the host's clock was set; times told to others move with it, no gate does"
 
 
@@ -293,10 +304,10 @@ async def test_jump_of_the_hosts_clock_halts_and_blinds_nothing(
         if not is_measured:
             exchange.set_fault("rest_http", status=503)
         timing = DaemonTiming(supervise_seconds=0.02)
-        async with running(settings_for(exchange), timing=timing) as feedd, feedd.listening() as listener:
+        async with running_open(settings_for(exchange), timing) as feedd, feedd.listening() as listener:
             symbol_state, clock = feedd.symbol_state(), feedd.daemon.state.clock
-            await feedd.until_open()
             await feedd.until(lambda _: (clock.synced_at is not None) is is_measured)
+            await feedd.until(lambda _: bool(listener.heard))
             heard = len(listener.heard)
             for ahead in (3_600.0, -86_400.0, 0.0):
                 await jumped(feedd, caplog, is_measured)

@@ -17,11 +17,14 @@ import orjson
 import pytest
 from aiohttp import web
 
+from feedd import __version__
 from feedd.config.settings import Settings
 from feedd.core.daemon_state import DaemonState
 from feedd.model import Reason, Source
 from feedd.outputs import alertmanager as module
 from feedd.outputs.alertmanager import ALERTS_IN_A_POST, Pager, PagerTiming
+from feedd.outputs.clock_reading import ClockReading
+from feedd.outputs.output import Phase
 from tests.alerts.stack import Webhook, alertmanager, ask, needs_components, until
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -43,10 +46,13 @@ class Peer:
     status: int = 200
     hangs: bool = False
     posts: list[Post] = field(default_factory=list)
+    agents: set[str | None] = field(default_factory=set)
     refused: list[Post] = field(default_factory=list)
 
     async def take(self, request: web.Request) -> web.Response:
         assert request.content_type == "application/json"
+        assert "Accept" not in request.headers
+        self.agents.add(request.headers.get("User-Agent"))
         post = Post(time.monotonic(), orjson.loads(await request.read()))
         if self.hangs or self.status != 200:
             self.refused.append(post)
@@ -155,6 +161,25 @@ async def test_halt_is_posted_at_once_with_its_labels_and_times() -> None:
         assert reading(alert["startsAt"]) == pytest.approx(halted_wall, abs=0.05)
         assert reading(alert["endsAt"]) == pytest.approx(halted_wall + PagerTiming().valid, abs=1)
         assert bench.pager.failures == 0
+
+
+async def test_posts_say_who_posts_and_are_counted() -> None:
+    peer = Peer()
+    async with listening(peer) as url, paging(state_for(url)) as bench:
+        await until(lambda: bool(peer.posts))
+        assert peer.agents == {f"feedd/{__version__}"}
+        await until(lambda: bench.pager.posts == len(peer.posts))
+        lines = [row.write(ClockReading.now()) for _, rows in bench.pager.metrics() for row in rows]
+        assert lines == [f"feedd_pager_posts_total {bench.pager.posts}\n", "feedd_pager_failures_total 0\n"]
+
+
+def test_stop_that_was_asked_for_wakes_nobody() -> None:
+    bench = Bench(state := state_for("http://127.0.0.1:9"), Pager(state))
+    bench.pager.phase_changed(Phase.READY)
+    bench.halt(Reason.STALE, OTHER)
+    bench.pager.phase_changed(Phase.STOPPING)
+    bench.halt(Reason.DISCONNECTED)
+    assert [halt.symbol for halt in bench.pager._pages] == [OTHER]
 
 
 async def test_link_leads_to_where_the_runbook_is_published() -> None:

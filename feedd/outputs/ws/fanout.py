@@ -152,8 +152,9 @@ class Fanout:
             self._write_turn()
 
     def _schedule(self) -> None:
-        self._is_scheduled = True
+        # In this order: were it marked first, a failure would leave all listeners unheard for good.
         asyncio.get_running_loop().call_soon(self._take_turn)
+        self._is_scheduled = True
 
     def _take_turn(self) -> None:
         written = 0

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -238,3 +239,26 @@ async def test_stop_lets_everyone_go() -> None:
             rig.registry.stop()
             assert (await one.until_over(), await other.until_over()) == (1001, 1001)
         await rig.until(lambda: rig.counted(ConsumerDisconnect.SHUTDOWN) == 2)
+
+
+async def test_other_limits_hold_for_those_who_are_there_as_well() -> None:
+    async with serving() as rig, lazy(rig) as (consumer, _):
+        tell_until_it_waits(consumer)
+        for _ in range(20):
+            consumer.send(FRAME)
+        old = resolve(None, {}, {}).settings
+        rig.registry.apply_settings(old, replace(old, consumer_queue_messages=10))
+        assert rig.counted(ConsumerDisconnect.SLOW) == 0, "nobody is let go for the change itself"
+        consumer.send(FRAME)
+        await rig.until(lambda: rig.counted(ConsumerDisconnect.SLOW) == 1)
+
+
+async def test_places_follow_the_settings() -> None:
+    async with serving(FEEDD_CONSUMERS_MAX="1") as rig, reading(rig):
+        old = resolve(None, {}, {}).settings
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            async with reading(rig):
+                pass
+        rig.registry.apply_settings(old, replace(old, consumers_max=2))
+        async with reading(rig):
+            assert rig.counted(ConsumerDisconnect.LIMIT) == 1

@@ -173,7 +173,8 @@ async def test_bug_costs_those_it_met_their_connection_and_the_others_nothing(
         def send(self, frame: bytes) -> None:
             raise RuntimeError("a bug")
 
-    fanout = Fanout(lambda: None)
+    counted: list[bool] = []
+    fanout = Fanout(lambda: counted.append(True))
     broken = Broken()
     fanout.tune(broken, (NAME,), combined=False)
     (ear,) = tuned(fanout, 1)
@@ -183,3 +184,4 @@ async def test_bug_costs_those_it_met_their_connection_and_the_others_nothing(
     assert ear.frames == [text_frame(combined(number)) for number in range(3)]
     assert broken.ends[0] == (ConsumerDisconnect.PROTOCOL_ERROR, "internal error")
     assert "a bug was contained" in caplog.records[0].message
+    assert len(counted) == len(caplog.records) == 3

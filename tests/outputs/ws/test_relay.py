@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,12 +14,20 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from aiohttp import web
 
+from feedd.config.settings import Settings
+from feedd.core.daemon_state import DaemonState
 from feedd.daemon import DaemonTiming
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import ConsumerDisconnect, Reason, Source
+from feedd.outputs.output import OutputFailures
 from feedd.outputs.ws.client_limits import ClientRules
+from feedd.outputs.ws.consumer import Consumer, ConsumerRegistry
+from feedd.outputs.ws.relay import Relay
+from feedd.sources.symbol_pipeline import SymbolPipeline
 from feedd.venues.binance.common.stream_protocol import STREAMS_MAX
+from feedd.venues.binance.spot.streams import parse_stream
 from tests.exchange.raw import CLOSE, PING, PONG, TEXT
 from tests.exchange.tap import Tap
 from tests.outputs.relaying import (
@@ -33,6 +42,7 @@ from tests.outputs.relaying import (
 )
 from tests.running import SYMBOLS, EnvFile, Running, running, running_on, settings_for
 from tests.test_daemon import BARS
+from tests.venues.binance.spot.frames import frame
 
 EXCHANGE = ExchangeSettings(symbols=(*SYMBOLS, "SOLUSDT"), rate=50.0)
 HIT, OTHER = SYMBOLS
@@ -527,3 +537,86 @@ async def test_bug_in_the_relay_halts_no_symbol(
                 assert await asking.until_over() == 1008
         assert not feedd.symbol_state().gate.halted
         assert len(logged(caplog, "a bug was contained")) >= 2
+
+
+def no_loop() -> asyncio.AbstractEventLoop:
+    """Fail as a fan-out does that can't ask for its turn."""
+    raise RuntimeError("a bug")
+
+
+async def test_bug_on_the_fast_path_costs_its_symbol_nothing_and_those_who_miss_it_their_connection(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving() as feedd, opened(feedd, f"/ws/{TRADES}") as tap:
+        async with listening(feedd, f"/ws/{OTHER_TRADES}") as other:
+            await until_heard(tap, 3)
+            relay, stream_state = relay_of(feedd), feedd.symbol_state().streams[TRADES]
+            await feedd.until(lambda _: not relay._fanout._is_scheduled)
+            with monkeypatch.context() as broken:
+                broken.setattr(asyncio, "get_running_loop", no_loop)
+                relay.deliver(stream_state, b'{"stream":"btcusdt@trade","data":{}}')
+            assert await tap.until_over() == 1008
+            count = len(other.texts)
+            await until_heard(other, count + 3)
+        assert not feedd.symbol_state().gate.halted
+        _, page = await feedd.get("/metrics")
+        assert 'feedd_output_failures_total{output="relay"} 1\n' in page
+        [bug] = logged(caplog, "a bug was contained")
+        assert (bug["output"], bug["doing"]) == ("relay", "deliver")
+
+
+@pytest.mark.parametrize("is_backfill", [False, True])
+async def test_pipeline_goes_on_when_the_fan_out_fails(
+    monkeypatch: pytest.MonkeyPatch, is_backfill: bool
+) -> None:
+    state = DaemonState(Settings(realtime=True), time.monotonic(), time.time())
+    failures = OutputFailures()
+    relay = Relay(state, ConsumerRegistry(state.settings), failures)
+    symbol_state, consumer = state.symbols[HIT], Unserved()
+    pipeline = SymbolPipeline(
+        symbol_state, relay.deliver, lambda *_: None, deliver_backfill=relay.deliver_backfill
+    )
+    pipeline.begin([parse_stream("trade")], measures_latency=False)
+    pipeline.connected()
+    (relay._backfill if is_backfill else relay._fanout).tune(consumer, (TRADES,), combined=True)
+    message, stream_state = frame("trade"), symbol_state.streams[TRADES]
+    with monkeypatch.context() as broken:
+        broken.setattr(asyncio, "get_running_loop", no_loop)
+        if is_backfill:
+            pipeline.accept_backfill(stream_state, b"{}")
+        else:
+            pipeline.accept(stream_state, message.data, b"{}", time.monotonic())
+            assert not symbol_state.gate.halted
+    pipeline.stop()
+    assert failures.counts == {"relay": 1}
+    assert Reason.INTERNAL not in symbol_state.gate.active
+
+
+class Unserved:
+    """A consumer that is told nothing in these tests."""
+
+    def send(self, frame: bytes) -> None:
+        raise AssertionError(frame)
+
+    def end(self, reason: ConsumerDisconnect, text: str = "") -> None:
+        raise AssertionError(reason)
+
+
+async def test_source_that_changes_during_a_handshake_lets_in_nobody_who_did_not_ask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving() as feedd:
+        await feedd.until_open()
+        admit, state, relay = feedd.daemon.consumers.admit, feedd.daemon.state, relay_of(feedd)
+
+        async def switch(request: web.Request) -> Consumer:
+            consumer, old = await admit(request), state.settings
+            state.apply_settings(replace(old, realtime=False), time.monotonic())
+            relay.apply_settings(old, state.settings)
+            return consumer
+
+        monkeypatch.setattr(feedd.daemon.consumers, "admit", switch)
+        async with listening(feedd, f"/ws/{TRADES}") as tap:
+            assert await tap.until_over() == 1013
+            assert tap.texts == []
+        assert counted(feedd, ConsumerDisconnect.STATIC_SOURCE) == 1
