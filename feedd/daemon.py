@@ -1,7 +1,9 @@
 """The daemon: wires source, core and outputs together, and starts and stops them in a written order.
 
-Start: HTTP first, so that an operator can look from the first moment; then the clock and the feeds; then
-systemd is told. Stop: systemd is told; the feeds end, each with a close frame; then consumers and HTTP.
+Start: HTTP first, so that an operator can look from the first moment; then the clock and the feeds; then the
+outputs begin their work, and are told (systemd, say). Stop: the outputs are told; the feeds end, each with a
+close frame; the outputs send what they owe; then consumers and HTTP. What an env-file changes stands in
+`config_reload`, which outputs there are in `outputs.table`.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ class DaemonTiming:
     settled_seconds: float = 60.0
     """A symbol that has not begun by then may never do."""
     stuck_after_seconds: float = STUCK_AFTER_SECONDS
+    """How long the supervisor may note no progress."""
     http: HttpLimits = field(default_factory=HttpLimits)
     consumers: ClientRules = field(default_factory=ClientRules)
     outputs: OutputTiming = field(default_factory=OutputTiming)
@@ -93,10 +96,7 @@ class Daemon:
         )
         self.http = HttpServer(self.state, self.consumers, self.outputs, self._timing.http)
         self._settled: Callable[[], object] | None = settled
-        watch: EnvFileWatch | None = None
-        if configuration is not None and configuration.path is not None:
-            watch = EnvFileWatch(configuration, configuration.path, env_file)
-        self._reloader = ConfigReloader(self.state, watch, self)
+        self._reloader = ConfigReloader(self.state, _watch_for(configuration, env_file), self)
         self._supervisor: FeedSupervisor | None = None
         self._listening: asyncio.Future[Listen] | None = None
 
@@ -134,14 +134,18 @@ class Daemon:
         """Make every part follow these settings.
 
         The order keeps static data from those who did not ask for it: the feeds that can't stay end, then
-        the state and the outputs follow, and only then does the event loop turn to the new feeds.
+        the state and the outputs follow, and only then has a new feed its turn.
         """
         assert self._supervisor is not None
         old = self.state.settings
         if (old.log_level, old.log_format) != (new.log_level, new.log_format):
             logs.set_up(new.log_level, new.log_format)
         await self._supervisor.apply_settings(new)
-        # Nothing is awaited from where the supervisor has changed the state to the end of this.
+        # It has changed the state and begun tasks, and has awaited nothing since: none of them has run yet.
+        self._settings_applied(old, new)
+
+    def _settings_applied(self, old: Settings, new: Settings) -> None:
+        """Have what reads the state follow, before there is a message of the new settings."""
         if old.realtime != new.realtime:
             self._log_source()
         self.consumers.apply_settings(old, new)
@@ -267,6 +271,12 @@ class Daemon:
             log.warning(
                 "source is STATIC: recorded data, not production; only who asks for it may trade on it"
             )
+
+
+def _watch_for(configuration: Configuration | None, env_file: bytes) -> EnvFileWatch | None:
+    if configuration is None or configuration.path is None:
+        return None
+    return EnvFileWatch(configuration, configuration.path, env_file)
 
 
 @asynccontextmanager

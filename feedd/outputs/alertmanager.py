@@ -19,6 +19,7 @@ import orjson
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from feedd import __version__
+from feedd.config.settings import Settings
 from feedd.core.daemon_state import DaemonState
 from feedd.core.gate import GateChange
 from feedd.core.symbol_state import SymbolState
@@ -180,6 +181,8 @@ class Pager(Output):
         self._timing = timing or PagerTiming()
         self._now = now
         self._is_stopping = False
+        self._wanted_url = state.settings.alertmanager_url
+        self._runbook_url = state.settings.runbook_url
         self._pages: dict[Halt, _Alert] = {}
         self._news = asyncio.Event()
         self._url: str | None = None
@@ -189,7 +192,7 @@ class Pager(Output):
 
     def gate_changed(self, symbol_state: SymbolState, change: GateChange) -> None:
         """Note one change of one gate; it is posted as soon as the event loop is free."""
-        if self._is_stopping or self._state.settings.alertmanager_url is None:
+        if self._is_stopping or self._wanted_url is None:
             return
         now = self._now()
         for reason in change.added:
@@ -199,6 +202,12 @@ class Pager(Output):
             page = self._pages.get(Halt(reason, symbol_state.symbol))
             if page is not None:
                 page.end(ClockReading(change.at, now.timestamp(change.at)))
+        self._news.set()
+
+    def apply_settings(self, _: Settings, new: Settings) -> None:
+        """Turn to the Alertmanager of these settings."""
+        self._wanted_url = new.alertmanager_url
+        self._runbook_url = new.runbook_url
         self._news.set()
 
     def phase_changed(self, phase: Phase) -> None:
@@ -238,7 +247,7 @@ class Pager(Output):
     async def _post_due(self, http: aiohttp.ClientSession) -> None:
         """Post all that is due. Raises UnavailableError, and keeps what was not taken."""
         self._news.clear()
-        self._turn_to(self._state.settings.alertmanager_url)
+        self._turn_to(self._wanted_url)
         if self._url is None:
             return
         now = self._now()
@@ -290,11 +299,10 @@ class Pager(Output):
     async def _post(self, http: aiohttp.ClientSession, url: str, pages: list[_Alert]) -> None:
         now = self._now()
         over = {page for page in pages if page.is_over(now)}
-        runbook_url = self._state.settings.runbook_url
         try:
             async with http.post(
                 url,
-                data=orjson.dumps([page.alert(now, runbook_url) for page in pages]),
+                data=orjson.dumps([page.alert(now, self._runbook_url) for page in pages]),
                 headers={"Content-Type": "application/json"},
                 timeout=aiohttp.ClientTimeout(total=self._timing.timeout),
                 allow_redirects=False,

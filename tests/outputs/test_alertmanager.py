@@ -112,6 +112,12 @@ class Bench:
         gate.good(time.monotonic())
         self.tell()
 
+    def turn(self, **settings: Any) -> None:
+        """Change settings as the daemon does."""
+        old = self.state.settings
+        self.state.settings = replace(old, **settings)
+        self.pager.apply_settings(old, self.state.settings)
+
     def tell(self) -> None:
         """Hand the changes on as the daemon does."""
         for symbol_state in self.state.symbols.values():
@@ -185,7 +191,7 @@ def test_stop_that_was_asked_for_wakes_nobody() -> None:
 async def test_link_leads_to_where_the_runbook_is_published() -> None:
     peer = Peer()
     async with listening(peer) as url, paging(state_for(url)) as bench:
-        bench.state.settings = replace(bench.state.settings, runbook_url="https://wiki/feedd")
+        bench.turn(runbook_url="https://wiki/feedd")
         bench.halt(Reason.STALE)
         await until(lambda: bool(peer.news))
         assert peer.news[0][0]["annotations"]["runbook_url"] == "https://wiki/feedd#feeddtradinghalted"
@@ -418,10 +424,10 @@ async def test_address_can_change_while_running() -> None:
         bench.halt(Reason.STALE)
         await asyncio.sleep(0.1)
         for url, peer in ((first, peers[0]), (second, peers[1])):
-            bench.state.settings = replace(bench.state.settings, alertmanager_url=url)
+            bench.turn(alertmanager_url=url)
             await until(lambda peer=peer: bool(peer.news))  # type: ignore[misc]  # peer is a Peer
         taken = len(peers[0].posts)
-        bench.state.settings = replace(bench.state.settings, alertmanager_url=None)
+        bench.turn(alertmanager_url=None)
         bench.halt(Reason.LATENCY)
         await asyncio.sleep(2 * HURRIED.resend)
         assert len(peers[0].posts) == taken
