@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from feedd.config.watcher import Configuration
 from feedd.core.symbol_state import SymbolState
 from feedd.daemon import Daemon
 from feedd.exchange import Exchange
+from feedd.outputs.table import OUTPUTS, Factory
 from feedd.sources.symbol_pipeline import Deliver
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -190,11 +191,15 @@ async def running(
 
 
 @asynccontextmanager
-async def running_on(env_file: Path, **environ: str) -> AsyncIterator[Running]:
+async def running_on(
+    env_file: Path, table: Mapping[str, Factory] = OUTPUTS, **environ: str
+) -> AsyncIterator[Running]:
     """Run a daemon that follows an env-file."""
     configuration = Configuration(env_file, environ, {})
     resolved, raw = configuration.load()
-    async with _running(Daemon(resolved.settings, configuration=configuration, env_file=raw)) as feedd:
+    async with _running(
+        Daemon(resolved.settings, configuration=configuration, env_file=raw, table=table)
+    ) as feedd:
         yield feedd
 
 

@@ -7,15 +7,20 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from feedd.config.settings import Settings
+from feedd.core.gate import GateChange
+from feedd.core.symbol_state import SymbolState
 from feedd.daemon import DaemonTiming
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Reason, Source
+from feedd.outputs.output import Delivered, Output, Phase
+from feedd.outputs.table import OUTPUTS
 from feedd.sources.rest import pollers as rest
 from tests.running import LATENCY_LIMIT, SYMBOLS, EnvFile, Running, running, running_on, settings_for
 
@@ -287,6 +292,76 @@ async def running_open(settings: Settings, timing: DaemonTiming) -> AsyncIterato
     async with running(settings, timing=timing) as feedd:
         await feedd.until_open()
         yield feedd
+
+
+class Diary(Output):
+    """An output that notes what comes to it, in order."""
+
+    name = "diary"
+
+    def __init__(self) -> None:
+        self.notes: list[object] = []
+
+    def deliver(self, message: Delivered) -> None:
+        is_static = b'"source":"static"' in message.frame
+        self.note("static message" if is_static else "live message")
+
+    def phase_changed(self, phase: Phase) -> None:
+        self.note(phase)
+
+    def apply_settings(self, old: Settings, new: Settings) -> None:
+        self.note(f"realtime {old.realtime} -> {new.realtime}")
+
+    def gate_changed(self, symbol_state: SymbolState, change: GateChange) -> None:
+        self.note("halted" if change.halted else "open")
+
+    async def stop(self) -> None:
+        self.note("stop")
+
+    def note(self, what: object) -> None:
+        """Note something, unless it only goes on."""
+        if self.notes[-1:] != [what]:
+            self.notes.append(what)
+
+
+async def test_outputs_follow_the_settings_before_the_first_message_of_theirs(tmp_path: Path) -> None:
+    for symbol in SYMBOLS:
+        (tmp_path / f"{symbol}.csv").write_text(BARS)
+    diary = Diary()
+    async with Exchange(EXCHANGE) as exchange:
+        env_file = EnvFile(tmp_path, exchange)
+        env_file.set(FEEDD_CSV_PATH=str(tmp_path), FEEDD_CSV_SPEED="0")
+        async with running_on(env_file.path, table={**OUTPUTS, "diary": lambda _: diary}) as feedd:
+            await feedd.until_open()
+            await feedd.until(lambda _: "live message" in diary.notes)
+            env_file.set(FLAG_REALTIME="0")
+            await feedd.until(lambda _: "static message" in diary.notes)
+            env_file.set(FLAG_REALTIME="1")
+            await feedd.until(lambda _: diary.notes[-1] == "live message")
+    notes = [note for note in diary.notes if str(note).endswith("message") or "->" in str(note)]
+    assert [note for note, _ in groupby(notes)] == [
+        "live message",
+        "realtime True -> False",
+        "static message",
+        "realtime False -> True",
+        "live message",
+    ]
+
+
+async def test_outputs_are_told_of_every_phase_and_stopped_after_the_feeds(tmp_path: Path) -> None:
+    diary = Diary()
+    async with Exchange(EXCHANGE) as exchange:
+        env_file = EnvFile(tmp_path, exchange)
+        async with running_on(env_file.path, table={**OUTPUTS, "diary": lambda _: diary}) as feedd:
+            await feedd.until_open()
+            await feedd.until(lambda _: "live message" in diary.notes)
+            feedd.daemon.reload()
+            await feedd.until(lambda _: diary.notes.count(Phase.READY) == 2)
+    phases = [note for note in diary.notes if isinstance(note, Phase)]
+    assert phases == [Phase.READY, Phase.RELOADING, Phase.READY, Phase.STOPPING]
+    after = diary.notes[diary.notes.index(Phase.STOPPING) + 1 :]
+    assert after[-1] == "stop"
+    assert after.count("stop") == 1
 
 
 CLOCK_SET = "the host's clock was set; times told to others move with it, no gate does"
