@@ -220,7 +220,7 @@ async def test_what_halts_anew_before_its_end_was_told_is_the_same_page() -> Non
         await until(lambda: bool(peer.news))
         bench.lift(Reason.LATENCY)
         bench.halt(Reason.LATENCY)
-        await asyncio.sleep(4 * HURRIED.end_after)
+        await until(lambda: len(peer.news) >= 4)  # posted again and again: longer than an end is put off
         assert {alerts[0]["startsAt"] for alerts in peer.news} == {peer.news[0][0]["startsAt"]}
         assert all(reading(alerts[0]["endsAt"]) > time.time() for alerts in peer.news[-1:])
 
@@ -290,10 +290,9 @@ async def test_starting_pages_nobody() -> None:
         state = DaemonState(
             Settings(symbols=SYMBOLS, realtime=True, alertmanager_url=url), time.monotonic(), time.time()
         )
-        async with paging(state) as bench:
+        async with paging(state, HURRIED) as bench:
             bench.tell()
-            await until(lambda: bool(peer.posts))
-            await asyncio.sleep(0.1)
+            await until(lambda: len(peer.posts) >= 3)
             assert peer.news == []
 
 
@@ -341,7 +340,7 @@ async def test_alertmanager_that_is_down_gets_the_newest_state_when_it_is_back(
         bench.halt(Reason.DISCONNECTED, OTHER)
         await until(lambda: bench.pager.failures >= 3)
         bench.lift(Reason.STALE, HIT)
-        await asyncio.sleep(2 * HURRIED.end_after)
+        await until(lambda: len(bench.pager._pages) == 1)
         async with listening(peer, port):
             await until(lambda: bool(peer.news))
             assert [alert["labels"]["symbol"] for alerts in peer.news for alert in alerts] == [OTHER]
@@ -422,7 +421,6 @@ async def test_address_can_change_while_running() -> None:
         paging(state_for(None), HURRIED) as bench,
     ):
         bench.halt(Reason.STALE)
-        await asyncio.sleep(0.1)
         for url, peer in ((first, peers[0]), (second, peers[1])):
             bench.turn(alertmanager_url=url)
             await until(lambda peer=peer: bool(peer.news))  # type: ignore[misc]  # peer is a Peer
