@@ -58,7 +58,7 @@ _EVERY_SYMBOL: Final = {
 
 @dataclass(frozen=True, slots=True)
 class PagerTiming:
-    """When Alertmanager is told of what, in seconds."""
+    """When what is posted, in seconds."""
 
     resend: float = 30.0
     """Alertmanager forgets all alerts when it restarts: this is how long a halt may be unknown to it then.
@@ -69,7 +69,7 @@ class PagerTiming:
     end_after: float = 15.0
     """The end is told only when Prometheus has seen it too, at a scrape and a look every 5 s: were it told
     at once, Prometheus could raise the alert anew from what it scraped before. What halts anew meanwhile is
-    the same page."""
+    the same alert."""
     timeout: float = 3.0
     """How long Alertmanager may take to answer."""
     longest_pause: float = 2.0
@@ -136,22 +136,22 @@ class _Alert:
         return False
 
     def is_over(self, now: ClockReading) -> bool:
-        """Tell whether its end is to be told, or would be if Alertmanager had ever heard of it."""
+        """Say whether its end is to be posted, or would be if Alertmanager had ever had it."""
         return self.ended is not None and now.monotonic >= self.ended.monotonic + self.timing.end_after
 
     def is_forgotten(self, now: ClockReading) -> bool:
-        """Tell whether there is nothing left to tell: it was never posted, or ran out over there."""
+        """Say whether nothing is left to post: it never was, or ran out over there."""
         never_or_long_ago = self.posted_at is None or now.monotonic >= self.posted_at + self.timing.valid
         return self.is_over(now) and never_or_long_ago
 
     def due_at(self) -> float:
-        """Return the monotonic time at which Alertmanager must be told of it."""
+        """Return the monotonic time at which it must be posted."""
         if self.posted_at is None:
             return 0.0
         resend_at = self.posted_at + self.timing.resend
         return resend_at if self.ended is None else self.ended.monotonic + self.timing.end_after
 
-    def alert(self, now: ClockReading, runbook_url: str) -> dict[str, Any]:
+    def payload(self, now: ClockReading, runbook_url: str) -> dict[str, Any]:
         """Return it as Alertmanager takes it."""
         is_over = self.ended is not None and self.is_over(now)
         ends_at = self.ended.wall if self.ended is not None and is_over else now.wall + self.timing.valid
@@ -164,7 +164,7 @@ class _Alert:
 
 
 class Pager(Output):
-    """Keeps the Alertmanager of the settings told of its halts; idle where there is none."""
+    """Posts halts to the Alertmanager of the settings; idle where there is none."""
 
     name = "alertmanager"
 
@@ -183,10 +183,10 @@ class Pager(Output):
         self._is_stopping = False
         self._wanted_url = state.settings.alertmanager_url
         self._runbook_url = state.settings.runbook_url
-        self._pages: dict[Halt, _Alert] = {}
-        self._news = asyncio.Event()
+        self._alerts: dict[Halt, _Alert] = {}
+        self._has_changed = asyncio.Event()
         self._url: str | None = None
-        """The Alertmanager that knows what the pages say it knows."""
+        """The Alertmanager that took what the alerts say was taken."""
         self._reached_at: float | None = None
         self._is_reachable: bool | None = None
 
@@ -196,19 +196,19 @@ class Pager(Output):
             return
         now = self._now()
         for reason in change.added:
-            self._begin(symbol_state, reason, change.at, now)
+            self._note_halt(symbol_state, reason, change.at, now)
         for reason in change.removed:
-            # What holds for every symbol ends with the last of them, which `_compare` sees.
-            page = self._pages.get(Halt(reason, symbol_state.symbol))
-            if page is not None:
-                page.end(ClockReading(change.at, now.timestamp(change.at)))
-        self._news.set()
+            # What holds for every symbol ends with the last of them, which `_compare_with_gates` sees.
+            alert = self._alerts.get(Halt(reason, symbol_state.symbol))
+            if alert is not None:
+                alert.end(ClockReading(change.at, now.timestamp(change.at)))
+        self._has_changed.set()
 
     def apply_settings(self, _: Settings, new: Settings) -> None:
         """Turn to the Alertmanager of these settings."""
         self._wanted_url = new.alertmanager_url
         self._runbook_url = new.runbook_url
-        self._news.set()
+        self._has_changed.set()
 
     def phase_changed(self, phase: Phase) -> None:
         """Wake nobody for what ends because the daemon is stopped: it was asked for."""
@@ -220,24 +220,26 @@ class Pager(Output):
         yield single(catalogue.PAGER_FAILURES, lambda _: self.failures)
 
     async def run(self) -> None:
-        """Keep Alertmanager told until cancelled."""
+        """Post what is due until cancelled."""
         headers = {"User-Agent": f"feedd/{__version__}"}
         async with aiohttp.ClientSession(headers=headers, skip_auto_headers=("Accept",)) as http:
             while True:
                 await self._post_until_taken(http)
-                await self._until_due()
+                await self._wait_until_due()
 
     async def _post_until_taken(self, http: aiohttp.ClientSession) -> None:
         pauses = wait_random_exponential(multiplier=0.1, max=self._timing.longest_pause)
         while True:
             try:
                 async for attempt in AsyncRetrying(
-                    wait=pauses, retry=retry_if_exception_type(UnavailableError), before_sleep=self._failed
+                    wait=pauses,
+                    retry=retry_if_exception_type(UnavailableError),
+                    before_sleep=self._note_failure,
                 ):
                     with attempt:
                         await self._post_due(http)
             except Exception:
-                # Prometheus pages all the same. What was noted stays noted, and is tried again from here.
+                # Prometheus alerts all the same. What was noted stays noted, and is tried again from here.
                 self.failures += 1
                 log.exception("a bug in posting halts to Alertmanager was contained")
                 await asyncio.sleep(self._timing.longest_pause)
@@ -246,41 +248,41 @@ class Pager(Output):
 
     async def _post_due(self, http: aiohttp.ClientSession) -> None:
         """Post all that is due. Raises UnavailableError, and keeps what was not taken."""
-        self._news.clear()
-        self._turn_to(self._wanted_url)
+        self._has_changed.clear()
+        self._switch_to(self._wanted_url)
         if self._url is None:
             return
         now = self._now()
-        self._compare(now)
-        due = [page for page in self._pages.values() if page.due_at() <= now.monotonic]
+        self._compare_with_gates(now)
+        due = [alert for alert in self._alerts.values() if alert.due_at() <= now.monotonic]
         is_silent = self._reached_at is None or now.monotonic >= self._reached_at + self._timing.resend
         if due or is_silent:
             for start in range(0, max(len(due), 1), ALERTS_IN_A_POST):
                 await self._post(http, f"{self._url}/api/v2/alerts", due[start : start + ALERTS_IN_A_POST])
 
-    def _turn_to(self, url: str | None) -> None:
-        """Follow the settings. Another Alertmanager knows nothing yet; what the old one knows runs out."""
+    def _switch_to(self, url: str | None) -> None:
+        """Post to that Alertmanager: another one knows nothing yet, and what the old one knows runs out."""
         if url == self._url:
             return
         self._url = url
         self._reached_at = self._is_reachable = None
-        self._pages.clear()
+        self._alerts.clear()
 
-    def _compare(self, now: ClockReading) -> None:
-        """Make the pages agree with the gates, also where nobody told of a change: symbols come and go."""
+    def _compare_with_gates(self, now: ClockReading) -> None:
+        """Make the alerts agree with the gates, also where no change was announced: symbols come and go."""
         halts = {}
         for symbol_state in self._state.symbols.values():
             for reason, since in symbol_state.gate.active.items():
-                page = self._begin(symbol_state, reason, since, now)
-                if page is not None:
-                    halts[page.halt] = page
-        for halt, page in list(self._pages.items()):
+                alert = self._note_halt(symbol_state, reason, since, now)
+                if alert is not None:
+                    halts[alert.halt] = alert
+        for halt, alert in list(self._alerts.items()):
             if halt not in halts:
-                page.end(now)
-            if page.is_forgotten(now):
-                del self._pages[halt]
+                alert.end(now)
+            if alert.is_forgotten(now):
+                del self._alerts[halt]
 
-    def _begin(
+    def _note_halt(
         self, symbol_state: SymbolState, reason: Reason, at: float, now: ClockReading
     ) -> _Alert | None:
         """Note a halt; one that has just ended goes on."""
@@ -288,21 +290,21 @@ class Pager(Output):
             return None
         is_state_wide = reason in _EVERY_SYMBOL
         if self._state.source is Source.STATIC and not is_state_wide:
-            return None  # the rules don't page for it either: nobody trades on it by accident
+            return None  # the rules don't alert for it either: nobody trades on it by accident
         halt = Halt(reason, None if is_state_wide else symbol_state.symbol)
-        page = self._pages.get(halt)
-        if page is None:
-            page = self._pages[halt] = _Alert(halt, now.timestamp(at), self._timing)
-        page.begin()
-        return page
+        alert = self._alerts.get(halt)
+        if alert is None:
+            alert = self._alerts[halt] = _Alert(halt, now.timestamp(at), self._timing)
+        alert.begin()
+        return alert
 
-    async def _post(self, http: aiohttp.ClientSession, url: str, pages: list[_Alert]) -> None:
+    async def _post(self, http: aiohttp.ClientSession, url: str, alerts: list[_Alert]) -> None:
         now = self._now()
-        over = {page for page in pages if page.is_over(now)}
+        over = {alert for alert in alerts if alert.is_over(now)}
         try:
             async with http.post(
                 url,
-                data=orjson.dumps([page.alert(now, self._runbook_url) for page in pages]),
+                data=orjson.dumps([alert.payload(now, self._runbook_url) for alert in alerts]),
                 headers={"Content-Type": "application/json"},
                 timeout=aiohttp.ClientTimeout(total=self._timing.timeout),
                 allow_redirects=False,
@@ -315,21 +317,21 @@ class Pager(Output):
         self.posts += 1
         self._note_reachable(True)
         self._reached_at = now.monotonic
-        for page in pages:
-            if page.posted(now, as_over=page in over):
-                del self._pages[page.halt]
+        for alert in alerts:
+            if alert.posted(now, as_over=alert in over):
+                del self._alerts[alert.halt]
 
-    async def _until_due(self) -> None:
+    async def _wait_until_due(self) -> None:
         now = self._now().monotonic
         look_at = (now if self._reached_at is None else self._reached_at) + self._timing.resend
-        due_at = min((page.due_at() for page in self._pages.values()), default=look_at)
+        due_at = min((alert.due_at() for alert in self._alerts.values()), default=look_at)
         try:
             async with asyncio.timeout(max(min(due_at, look_at) - now, 0.0)):
-                await self._news.wait()
+                await self._has_changed.wait()
         except TimeoutError:
             pass
 
-    def _failed(self, state: RetryCallState) -> None:
+    def _note_failure(self, state: RetryCallState) -> None:
         self.failures += 1
         self._note_reachable(False, state.outcome.exception() if state.outcome else None)
 

@@ -73,7 +73,7 @@ class FastPath(Protocol):
         """Take a message that was missed and fetched later."""
 
     def is_heard(self, symbol: str) -> bool:
-        """Tell whether anybody listens to the symbol just now."""
+        """Say whether anybody listens to the symbol just now."""
 
 
 class Output:
@@ -96,7 +96,7 @@ class Output:
         """Follow the settings. The daemon's state has them already, and no message of theirs has come yet."""
 
     async def run(self) -> None:
-        """Work until cancelled, beside what it is told. Begun anew after a pause if it fails."""
+        """Work until cancelled, beside these calls. Begun anew after a pause if it fails."""
 
     async def stop(self) -> None:
         """Send what is owed, within a bound: the feeds have ended."""
@@ -154,7 +154,7 @@ class OutputFailures:
 
 
 class Outputs:
-    """All outputs of one daemon, told together."""
+    """All outputs of one daemon, called together."""
 
     def __init__(
         self,
@@ -227,11 +227,11 @@ class Outputs:
             self._backfill_tap(stream_state, frame)
 
     def is_heard(self, symbol: str) -> bool:
-        """Tell whether anybody listens to the symbol just now."""
+        """Say whether anybody listens to the symbol just now."""
         return any(path.is_heard(symbol) for path in self._fast_paths)
 
     def gate_changed(self, symbol_state: SymbolState, change: GateChange) -> None:
-        """Tell every output of one change of one gate."""
+        """Hand one change of one gate to every output."""
         for output in self._outputs:
             try:
                 output.gate_changed(symbol_state, change)
@@ -239,7 +239,7 @@ class Outputs:
                 self._failures.contain(output.name, "gate_changed")
 
     def phase_changed(self, phase: Phase) -> None:
-        """Tell every output where the daemon is in its life."""
+        """Hand the daemon's phase to every output."""
         for output in self._outputs:
             try:
                 output.phase_changed(phase)
@@ -255,7 +255,7 @@ class Outputs:
                 self._failures.contain(output.name, "apply_settings")
 
     def work(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
-        """Return what the outputs do beside what they are told, each with a name."""
+        """Return what the outputs do beside these calls, each with a name."""
         return [(output.name, self._keep_running(output)) for output in self._outputs]
 
     async def stop(self) -> None:

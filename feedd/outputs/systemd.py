@@ -1,4 +1,4 @@
-"""What systemd is told: ready, reloading, stopping, the sign of life, and a line for `systemctl status`.
+"""Notifies systemd: ready, reloading, stopping, the sign of life, and a line for `systemctl status`.
 
 It speaks sd_notify's protocol (man sd_notify: datagrams of KEY=value lines to a Unix socket) and decides
 when the daemon counts as alive. Without systemd every call does nothing; no failure of the socket reaches the
@@ -131,14 +131,14 @@ async def keep_alive(
     """Give the sign of life while the loop and the supervisor make progress; keep the line current.
 
     Args:
-        is_stuck: told the monotonic time. It must not depend on data: a dead exchange is no reason to
+        is_stuck: called with the monotonic time. It must not depend on data: a dead exchange is no reason to
             withhold the sign of life.
         describe: returns the line.
     """
     if not notifier.is_active:
         return
     interval = min(STATUS_SECONDS, notifier.watchdog_interval or STATUS_SECONDS)
-    told, was_stuck = None, False
+    sent, was_stuck = None, False
     while True:
         stuck = is_stuck(monotonic())
         if stuck and not was_stuck:
@@ -147,14 +147,14 @@ async def keep_alive(
             notifier.watchdog()
         was_stuck = stuck
         text = describe()
-        if text != told:
+        if text != sent:
             notifier.status(text)
-            told = text
+            sent = text
         await asyncio.sleep(interval)
 
 
 class Systemd(Output):
-    """Keeps systemd told."""
+    """Notifies systemd of the daemon's phases, its status line and that it is alive."""
 
     name = "systemd"
 

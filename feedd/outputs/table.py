@@ -64,7 +64,7 @@ OUTPUTS: Final[Mapping[str, Factory]] = MappingProxyType(
         "systemd": _systemd,
     }
 )
-"""By name, in the order in which they are told: who must not trade comes first."""
+"""By name, in the order in which they are called: who must not trade hears of it first."""
 
 
 def outputs_of(context: OutputContext, table: Mapping[str, Factory] = OUTPUTS) -> list[Output]:

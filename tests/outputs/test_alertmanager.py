@@ -185,7 +185,7 @@ def test_stop_that_was_asked_for_wakes_nobody() -> None:
     bench.halt(Reason.STALE, OTHER)
     bench.pager.phase_changed(Phase.STOPPING)
     bench.halt(Reason.DISCONNECTED)
-    assert [halt.symbol for halt in bench.pager._pages] == [OTHER]
+    assert [halt.symbol for halt in bench.pager._alerts] == [OTHER]
 
 
 async def test_link_leads_to_where_the_runbook_is_published() -> None:
@@ -340,7 +340,7 @@ async def test_alertmanager_that_is_down_gets_the_newest_state_when_it_is_back(
         bench.halt(Reason.DISCONNECTED, OTHER)
         await until(lambda: bench.pager.failures >= 3)
         bench.lift(Reason.STALE, HIT)
-        await until(lambda: len(bench.pager._pages) == 1)
+        await until(lambda: len(bench.pager._alerts) == 1)
         async with listening(peer, port):
             await until(lambda: bool(peer.news))
             assert [alert["labels"]["symbol"] for alerts in peer.news for alert in alerts] == [OTHER]
@@ -386,7 +386,7 @@ async def test_what_waits_is_bounded_by_the_halts_there_are() -> None:
             bench.lift(Reason.STALE)
         bench.halt(Reason.STALE)
         await until(lambda: bench.pager.failures >= 2)
-        assert len(bench.pager._pages) == 1
+        assert len(bench.pager._alerts) == 1
         peer.status = 200
         await until(lambda: bool(peer.news))
         assert len(peer.news[0]) == 1

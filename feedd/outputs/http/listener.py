@@ -85,11 +85,11 @@ class Listener:
             raise OSError(error.errno, f"can't listen on {listen}: {why}") from error
         for listener in self._listeners:
             self._start(self._accept(listener))
-        self._start(self._sweep())
+        self._start(self._abort_stalled())
         return port
 
     async def close(self) -> None:
-        """Let nobody in any more, and everybody go but the consumers, who are told by others."""
+        """Accept no more and abort what is there, but for the consumers: who serves them closes them."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -122,7 +122,7 @@ class Listener:
             client.became_consumer()
             self._answered.pop(client, None)
 
-    # --- coming
+    # --- connections that begin
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -132,16 +132,16 @@ class Listener:
             except OSError as error:
                 if error.errno in _NO_DESCRIPTORS:
                     for _ in range(1 + len(self._waiting) // 4):
-                        self._turn_away(self._waiting)
+                        self._abort_oldest(self._waiting)
                     await asyncio.sleep(_NO_DESCRIPTORS_PAUSE_SECONDS)
                 continue
             client = GuardedConnection(self, self._protocol(), str(address[0]))
-            client.enter(self._start(self._let_in(client, connection)))
+            client.note_handshake(self._start(self._connect(client, connection)))
             self._move(client, self._answered, self._waiting, self._limits.waiting)
             if len(self._waiting) == self._limits.waiting:
                 await asyncio.sleep(self._limits.flood_pause_seconds)
 
-    async def _let_in(self, client: GuardedConnection, connection: socket.socket) -> None:
+    async def _connect(self, client: GuardedConnection, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         tls: dict[str, Any] = {}
         if self._tls is not None:
@@ -156,18 +156,18 @@ class Listener:
             if tls:
                 self._reject(Rejection.TLS, client.address)
         finally:
-            client.enter(None)
+            client.note_handshake(None)
             if client.transport is None:
                 self._waiting.pop(client, None)
                 connection.close()
 
-    def came(self, client: GuardedConnection, transport: asyncio.Transport) -> None:
+    def opened(self, client: GuardedConnection, transport: asyncio.Transport) -> None:
         """Take note of a client whose connection is there."""
         self._clients[transport] = client
 
-    # --- going
+    # --- connections that end
 
-    def went(self, client: GuardedConnection) -> None:
+    def closed(self, client: GuardedConnection) -> None:
         """Take note of a client whose connection is no more."""
         self._clients.pop(client.transport, None)
         self._waiting.pop(client, None)
@@ -184,16 +184,16 @@ class Listener:
         if not client.is_gone and not client.is_consumer:
             new[client] = None
             if len(new) > most:
-                self._turn_away(new)
+                self._abort_oldest(new)
 
-    def _turn_away(self, clients: dict[GuardedConnection, None]) -> None:
+    def _abort_oldest(self, clients: dict[GuardedConnection, None]) -> None:
         oldest = next(iter(clients), None)
         if oldest is not None:
             del clients[oldest]
             self._reject(Rejection.FLOOD, oldest.address)
             oldest.abort()
 
-    async def _sweep(self) -> None:
+    async def _abort_stalled(self) -> None:
         while True:
             await asyncio.sleep(self._limits.stalled_seconds)
             for client in [client for client in self._clients.values() if client.is_stalled()]:
@@ -235,7 +235,7 @@ class GuardedConnection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.is_consumer = False
         self.is_gone = False
-        self._entering: asyncio.Task[None] | None = None
+        self._handshake: asyncio.Task[None] | None = None
         self._listener = listener
         self._inner = inner
         self._resumes = 0
@@ -244,7 +244,7 @@ class GuardedConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: the connection is there."""
         self.transport = cast(asyncio.Transport, transport)
-        self._listener.came(self, self.transport)
+        self._listener.opened(self, self.transport)
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -267,12 +267,12 @@ class GuardedConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Pass on that the connection is no more."""
         self.is_gone = True
-        self._listener.went(self)
+        self._listener.closed(self)
         self._inner.connection_lost(error)
 
-    def enter(self, entering: asyncio.Task[None] | None) -> None:
-        """Remember the task that lets it in, which is to be ended with it; None once it is done."""
-        self._entering = entering
+    def note_handshake(self, handshake: asyncio.Task[None] | None) -> None:
+        """Remember the task of its handshake, which is to end with it; None once it is done."""
+        self._handshake = handshake
 
     def became_consumer(self) -> None:
         """Take note that it is a WebSocket now."""
@@ -283,8 +283,8 @@ class GuardedConnection(asyncio.Protocol):
         self.is_gone = True
         if self.transport is not None:
             self.transport.abort()
-        elif self._entering is not None:
-            self._entering.cancel()
+        elif self._handshake is not None:
+            self._handshake.cancel()
 
     def is_stalled(self) -> bool:
         """Say whether something is to be sent, and nothing of it has been since this was asked last."""

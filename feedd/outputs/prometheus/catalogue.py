@@ -18,7 +18,7 @@ class Format(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric: its name as it is exposed in the classic format, its type, and what it tells."""
+    """One metric: its name as it is exposed in the classic format, its type, and what it means."""
 
     name: str
     type: str

@@ -55,7 +55,7 @@ Socket = web.WebSocketResponse[Literal[False]]
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Why a consumer is let go, and what it is told."""
+    """Why a consumer is let go, and the text of its close frame."""
 
     reason: ConsumerDisconnect
     text: str

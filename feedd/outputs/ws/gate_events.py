@@ -1,4 +1,4 @@
-"""Gate events: every change of a gate, told at once to whoever listens at `/gate/events`."""
+"""Gate events: every change of a gate, sent at once to whoever listens at `/gate/events`."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from feedd.outputs.ws.relay import Relay
 
 
 class RelayOutput(Output):
-    """Passes on to the relay what every output is told."""
+    """Passes on to the relay what every output is called with."""
 
     name = "relay"
 
