@@ -176,6 +176,7 @@ class HttpServer:
     def _ignore_expect(self) -> None:
         # A route can do so for itself, but `*` and a host with a port, which are no paths, find none.
         # There an Expect header that is no text would end in a traceback of aiohttp's.
+        # aiohttp has no other way to look at a request before it is made, so that its server is written to.
         assert self._runner.server is not None
         make_request = self._runner.server.request_factory
         self._runner.server.request_factory = lambda message, *rest: make_request(
