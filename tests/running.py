@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from feedd.config.watcher import Configuration
 from feedd.core.symbol_state import SymbolState
 from feedd.daemon import Daemon
 from feedd.exchange import Exchange
+from feedd.outputs.table import OUTPUTS, Factory
 from feedd.sources.options import SourceOptions
 from feedd.sources.symbol_pipeline import Deliver
 
@@ -195,12 +196,18 @@ async def running(
 
 @asynccontextmanager
 async def running_on(
-    env_file: Path, *, sources: SourceOptions | None = None, **environ: str
+    env_file: Path,
+    table: Mapping[str, Factory] = OUTPUTS,
+    *,
+    sources: SourceOptions | None = None,
+    **environ: str,
 ) -> AsyncIterator[Running]:
     """Run a daemon that follows an env-file."""
     configuration = Configuration(env_file, environ, {})
     resolved, raw = configuration.load()
-    daemon = Daemon(resolved.settings, configuration=configuration, env_file=raw, sources=sources)
+    daemon = Daemon(
+        resolved.settings, configuration=configuration, env_file=raw, sources=sources, table=table
+    )
     async with _running(daemon) as feedd:
         yield feedd
 

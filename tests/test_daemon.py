@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from feedd import daemon as daemon_module
+from feedd.config.settings import Settings
+from feedd.core.gate import GateChange
+from feedd.core.symbol_state import SymbolState
+from feedd.daemon import DaemonTiming
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Reason, Source
-from feedd.sources.options import SourceOptions
-from feedd.sources.rest.pollers import ClockTiming
+from feedd.outputs.output import Delivered, Output, Phase
+from feedd.outputs.table import OUTPUTS
+from feedd.sources.rest import pollers as rest
 from tests.running import LATENCY_LIMIT, SYMBOLS, EnvFile, Running, running, running_on, settings_for
 
 HIT, OTHER = SYMBOLS
@@ -279,6 +286,84 @@ async def test_exchange_that_is_down_does_not_hang_the_start(tmp_path: Path) -> 
         await asyncio.sleep(0)
 
 
+@asynccontextmanager
+async def running_open(settings: Settings, timing: DaemonTiming) -> AsyncIterator[Running]:
+    """Run a daemon whose gates are open, so that nobody hears of their opening any more."""
+    async with running(settings, timing=timing) as feedd:
+        await feedd.until_open()
+        yield feedd
+
+
+class Diary(Output):
+    """An output that notes what comes to it, in order."""
+
+    name = "diary"
+
+    def __init__(self) -> None:
+        self.notes: list[object] = []
+
+    def deliver(self, message: Delivered) -> None:
+        is_static = b'"source":"static"' in message.frame
+        self.note("static message" if is_static else "live message")
+
+    def phase_changed(self, phase: Phase) -> None:
+        self.note(phase)
+
+    def apply_settings(self, old: Settings, new: Settings) -> None:
+        self.note(f"realtime {old.realtime} -> {new.realtime}")
+
+    def gate_changed(self, symbol_state: SymbolState, change: GateChange) -> None:
+        self.note("halted" if change.halted else "open")
+
+    async def stop(self) -> None:
+        self.note("stop")
+
+    def note(self, what: object) -> None:
+        """Note something, unless it only goes on."""
+        if self.notes[-1:] != [what]:
+            self.notes.append(what)
+
+
+async def test_outputs_follow_the_settings_before_the_first_message_of_theirs(tmp_path: Path) -> None:
+    for symbol in SYMBOLS:
+        (tmp_path / f"{symbol}.csv").write_text(BARS)
+    diary = Diary()
+    async with Exchange(EXCHANGE) as exchange:
+        env_file = EnvFile(tmp_path, exchange)
+        env_file.set(FEEDD_CSV_PATH=str(tmp_path), FEEDD_CSV_SPEED="0")
+        async with running_on(env_file.path, table={**OUTPUTS, "diary": lambda _: diary}) as feedd:
+            await feedd.until_open()
+            await feedd.until(lambda _: "live message" in diary.notes)
+            env_file.set(FLAG_REALTIME="0")
+            await feedd.until(lambda _: "static message" in diary.notes)
+            env_file.set(FLAG_REALTIME="1")
+            await feedd.until(lambda _: diary.notes[-1] == "live message")
+    notes = [note for note in diary.notes if str(note).endswith("message") or "->" in str(note)]
+    assert [note for note, _ in groupby(notes)] == [
+        "live message",
+        "realtime True -> False",
+        "static message",
+        "realtime False -> True",
+        "live message",
+    ]
+
+
+async def test_outputs_are_told_of_every_phase_and_stopped_after_the_feeds(tmp_path: Path) -> None:
+    diary = Diary()
+    async with Exchange(EXCHANGE) as exchange:
+        env_file = EnvFile(tmp_path, exchange)
+        async with running_on(env_file.path, table={**OUTPUTS, "diary": lambda _: diary}) as feedd:
+            await feedd.until_open()
+            await feedd.until(lambda _: "live message" in diary.notes)
+            feedd.daemon.reload()
+            await feedd.until(lambda _: diary.notes.count(Phase.READY) == 2)
+    phases = [note for note in diary.notes if isinstance(note, Phase)]
+    assert phases == [Phase.READY, Phase.RELOADING, Phase.READY, Phase.STOPPING]
+    after = diary.notes[diary.notes.index(Phase.STOPPING) + 1 :]
+    assert after[-1] == "stop"
+    assert after.count("stop") == 1
+
+
 CLOCK_SET = "the host's clock was set; times told to others move with it, no gate does"
 
 
@@ -289,15 +374,15 @@ async def test_jump_of_the_hosts_clock_halts_and_blinds_nothing(
     """Whether the venue's clock is known or, because REST doesn't answer, is not."""
     ahead, real = 0.0, time.time
     monkeypatch.setattr(time, "time", lambda: real() + ahead)  # the exchange has a clock of its own
-    monkeypatch.setattr(daemon_module, "SUPERVISE_SECONDS", 0.02)
-    options = SourceOptions(clock=ClockTiming(every=15.0, at_most_every=0.05))
+    monkeypatch.setattr(rest, "ASK_AGAIN_AFTER_SECONDS", 0.05)
     async with Exchange(EXCHANGE) as exchange:
         if not is_measured:
             exchange.set_fault("rest_http", status=503)
-        async with running(settings_for(exchange), sources=options) as feedd, feedd.listening() as listener:
+        timing = DaemonTiming(supervise_seconds=0.02)
+        async with running_open(settings_for(exchange), timing) as feedd, feedd.listening() as listener:
             symbol_state, clock = feedd.symbol_state(), feedd.daemon.state.clock
-            await feedd.until_open()
             await feedd.until(lambda _: (clock.synced_at is not None) is is_measured)
+            await feedd.until(lambda _: bool(listener.heard))
             heard = len(listener.heard)
             for ahead in (3_600.0, -86_400.0, 0.0):
                 await jumped(feedd, caplog, is_measured)
@@ -323,21 +408,23 @@ def metric(page: str, name: str) -> float:
     return float(next(line for line in page.splitlines() if line.startswith(f"{name} ")).split()[1])
 
 
-async def test_settled_once_every_symbol_has_begun_or_was_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_settled_once_every_symbol_has_begun_or_was_waited_for() -> None:
     settled: list[bool] = []
-    monkeypatch.setattr("feedd.daemon.SUPERVISE_SECONDS", 0.01)
     async with Exchange(ExchangeSettings(symbols=SYMBOLS)) as exchange:
         exchange.set_fault("mute", symbol=SYMBOLS[0])
-        async with running(settings_for(exchange), settled=lambda: settled.append(True)) as feedd:
+        patient = DaemonTiming(supervise_seconds=0.01)
+        async with running(
+            settings_for(exchange), settled=lambda: settled.append(True), timing=patient
+        ) as feedd:
             await feedd.until_open(SYMBOLS[1])
             assert not settled
-            monkeypatch.setattr("feedd.daemon.SETTLED_SECONDS", 0.0)
-            await feedd.until(lambda _: bool(settled))
             exchange.clear_faults()
-            await feedd.until_open()
-        monkeypatch.setattr("feedd.daemon.SETTLED_SECONDS", 60.0)
-        async with running(settings_for(exchange), settled=lambda: settled.append(True)) as feedd:
+            await feedd.until(lambda _: bool(settled))
+        exchange.set_fault("mute", symbol=SYMBOLS[0])
+        hasty = DaemonTiming(supervise_seconds=0.01, settled_seconds=0.0)
+        async with running(
+            settings_for(exchange), settled=lambda: settled.append(True), timing=hasty
+        ) as feedd:
             await feedd.until(lambda _: len(settled) == 2)
+            assert Reason.STARTING in reasons(feedd)
     assert settled == [True, True]

@@ -17,7 +17,7 @@ FLOORS = (
     ({"_version", "errors", "model", "config", "venues", "logs", "native"},),
     ({"core"},),
     ({"sources"}, {"outputs"}),
-    ({"daemon"},),
+    ({"daemon", "config_reload"},),
     ({"cli", "__main__"},),
 )
 """From the ground up, the rooms of each floor. Files of one room may import each other, two rooms may not."""

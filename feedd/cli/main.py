@@ -28,7 +28,8 @@ from feedd.config.describe import describe
 from feedd.config.resolve import load
 from feedd.config.settings import Settings
 from feedd.config.watcher import Configuration
-from feedd.daemon import Daemon, log_findings
+from feedd.config_reload import log_findings
+from feedd.daemon import Daemon
 from feedd.errors import FeeddError, NotDrillableError, SettingsError
 from feedd.model import LogFormat, LogLevel
 from feedd.outputs.http.web_config import load_web_config

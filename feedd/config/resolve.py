@@ -15,14 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from feedd.config.env_file import CLEAR_NO, CLEAR_YES, KILL_SWITCH_KEY, EnvFile, parse_env_file
-from feedd.config.keys import (
-    KEYS,
-    KEYS_BY_NAME,
-    PER_SYMBOL_KEY,
-    PER_SYMBOL_PREFIX,
-    Unexpected,
-    key_named,
-)
+from feedd.config.keys import KEYS, KEYS_BY_NAME, PER_SYMBOL_KEY, PER_SYMBOL_PREFIX, Unexpected, key_named
 from feedd.config.settings import Settings
 from feedd.errors import Problem, SettingsError
 from feedd.model import VenueName

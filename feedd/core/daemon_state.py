@@ -5,41 +5,35 @@ The whole state of the daemon in plain values: sources write it, outputs read it
 
 from __future__ import annotations
 
+from typing import Final
+
 from feedd.config.settings import Settings
 from feedd.config.venue_choice import streams_for
 from feedd.core.budgets import ConnectBudget
 from feedd.core.histogram import Histogram
 from feedd.core.symbol_state import SymbolLimits, SymbolState
 from feedd.core.venue_clock import VenueClock
-from feedd.model import ConsumerDisconnect, Reason, Rejection, Source, Stream
+from feedd.model import Reason, Source, Stream
 
 LOOP_LAG_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
+STUCK_AFTER_SECONDS: Final = 5.0
+"""The supervisor notes progress every second; after five without it something is stuck."""
+
 _READY_NEVERTHELESS = frozenset({Reason.KILL_SWITCH, Reason.FLAGS_UNREADABLE, Reason.LATCHED})
-
-
-class Consumers:
-    """Who listens to this daemon, and who was let go."""
-
-    def __init__(self) -> None:
-        self.connected = 0
-        self.messages_dropped = 0
-        self.disconnects = dict.fromkeys(ConsumerDisconnect, 0)
-
-
-class PagerCounts:
-    """What became of the posts to Alertmanager. Numbers only ever rise."""
-
-    def __init__(self) -> None:
-        self.posts = 0
-        """Taken by Alertmanager."""
-        self.failures = 0
 
 
 class DaemonState:
     """One daemon's state."""
 
-    def __init__(self, settings: Settings, now: float, wall: float) -> None:
+    def __init__(
+        self, settings: Settings, now: float, wall: float, stuck_after: float = STUCK_AFTER_SECONDS
+    ) -> None:
+        """Begin with these settings at monotonic `now`.
+
+        Args:
+            stuck_after: how many seconds may pass between two notes of progress.
+        """
         self.settings = settings
         self.source = Source.REALTIME if settings.realtime else Source.STATIC
         self.clock = VenueClock(now, wall)
@@ -48,14 +42,10 @@ class DaemonState:
         self.flags_unreadable = False
         self.last_reload_successful = True
         self.last_reload_success_at = now
-        self.consumers = Consumers()
-        self.rejections = dict.fromkeys(Rejection, 0)
-        """Connections and requests turned away at the HTTP side."""
-        self.pager = PagerCounts()
         self.event_loop_lag = Histogram(LOOP_LAG_BOUNDS)
         self.connect_budget = ConnectBudget(settings.connect_budget)
-        self.progress_at = now
-        """When the supervisor last found every task of the daemon at work."""
+        self._progress_at = now
+        self._stuck_after = stuck_after
         self.symbols = {symbol: self._symbol_state(symbol, now) for symbol in settings.symbols}
         self.set_kill_switch(settings.trading_halted, now)
 
@@ -72,6 +62,31 @@ class DaemonState:
             symbol_state.apply_limits(self.limits(symbol), now)
         self.set_kill_switch(settings.trading_halted, now)
         self.set_flags_unreadable(self.flags_unreadable, now)
+
+    def note_progress(self, now: float) -> None:
+        """Note that the supervisor has found every task of the daemon at work."""
+        self._progress_at = now
+
+    def seconds_without_progress(self, now: float) -> float:
+        """Return for how long the supervisor has not been at work."""
+        return now - self._progress_at
+
+    def is_stuck(self, now: float) -> bool:
+        """Tell whether the daemon no longer works; what the exchange does has no part in it."""
+        return self.seconds_without_progress(now) > self._stuck_after
+
+    def reload_succeeded(self, now: float) -> None:
+        """Note that the configuration was read anew, and can be used."""
+        self.last_reload_successful = True
+        self.last_reload_success_at = now
+
+    def note_reload(self, is_successful: bool) -> None:
+        """Note whether what was read anew, of which the env-file is no part, can be used."""
+        self.last_reload_successful = is_successful
+
+    def reload_failed(self) -> None:
+        """Note that what was read anew can't be used."""
+        self.last_reload_successful = False
 
     def rearm(self, now: float) -> dict[str, tuple[Reason, ...]]:
         """Lift latched halts. Returns the symbols where that was refused, and what forbids it."""

@@ -331,8 +331,8 @@ class SymbolState:
         return False
 
     def _recover(self, delivered: RouteState, read_at: float, now: float) -> None:
-        # A route begins with its first good message after it was opened alone, begun anew or rebuilt. Each of
-        # these leaves a reason active until good data has come, so that nothing begins while the gate is open.
+        # A route begins with its first good message after it was opened alone, begun anew or rebuilt. Each
+        # of these leaves a reason active until good data has come: nothing begins while the gate is open.
         if delivered.good_from is None:
             delivered.began_well(read_at)
         if self._others_are_fresh(delivered, now):

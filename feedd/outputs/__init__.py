@@ -1,1 +1,1 @@
-"""Where the daemon's state is told: it is only read here, and nothing that asks can change it."""
+"""The ways out of the daemon: each reads its state, counts for itself, and can change nothing of it."""

@@ -1,4 +1,4 @@
-"""Tells Alertmanager of halts at once, without waiting for Prometheus to scrape.
+"""Posts halts to Alertmanager at once, without waiting for Prometheus to scrape.
 
 What is posted is state, not events: which halts there are, again and again, until Alertmanager has taken
 it. An alert carries exactly the labels that alerts/feedd.rules.yaml gives it, so that Prometheus, which
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +18,9 @@ import aiohttp
 import orjson
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from feedd.core.daemon_state import DaemonState, PagerCounts
+from feedd._version import __version__
+from feedd.config.settings import Settings
+from feedd.core.daemon_state import DaemonState
 from feedd.core.gate import GateChange
 from feedd.core.symbol_state import SymbolState
 from feedd.errors import UnavailableError
@@ -26,24 +28,15 @@ from feedd.logs import fields
 from feedd.model import Reason, Source
 from feedd.outputs.clock_reading import ClockReading
 from feedd.outputs.json_views import rfc3339
+from feedd.outputs.output import Output, Phase
+from feedd.outputs.prometheus import catalogue
+from feedd.outputs.prometheus.samples import Metric, single
 
 log = logging.getLogger(__name__)
 
-RESEND_SECONDS: Final = 30.0
-"""Alertmanager forgets all alerts when it restarts: this is how long a halt may be unknown to it then. It
-is also how often the way there is tried while there is nothing to tell."""
-VALID_SECONDS: Final = 4 * RESEND_SECONDS
-"""A halt ends by itself once its daemon has been silent for so long; by then Prometheus has paged for it."""
-END_AFTER_SECONDS: Final = 15.0
-"""The end is told only when Prometheus has seen it too, at a scrape and a look every 5 s: were it told at
-once, Prometheus could raise the alert anew from what it scraped before. What halts anew meanwhile is the
-same page."""
 ALERTS_IN_A_POST: Final = 256
 """About 100 kB. The event loop writes it in less than a millisecond."""
 
-_TIMEOUT = aiohttp.ClientTimeout(total=3.0)
-_LONGEST_PAUSE_SECONDS = 2.0
-_RETRY = wait_random_exponential(multiplier=0.1, max=_LONGEST_PAUSE_SECONDS)
 _BODY_CHARACTERS = 200
 
 _NOT_PAGED: Final = frozenset({Reason.STARTING, Reason.STATIC_SOURCE})
@@ -61,6 +54,26 @@ _EVERY_SYMBOL: Final = {
     ),
 }
 """One alert for the whole daemon: its name, summary and description."""
+
+
+@dataclass(frozen=True, slots=True)
+class PagerTiming:
+    """When what is posted, in seconds."""
+
+    resend: float = 30.0
+    """Alertmanager forgets all alerts when it restarts: this is how long a halt may be unknown to it then.
+    It is also how often the way there is tried while there is nothing to tell."""
+    valid: float = 120.0
+    """A halt ends by itself once its daemon has been silent for so long, which is four times `resend`; by
+    then Prometheus has paged for it."""
+    end_after: float = 15.0
+    """The end is told only when Prometheus has seen it too, at a scrape and a look every 5 s: were it told
+    at once, Prometheus could raise the alert anew from what it scraped before. What halts anew meanwhile is
+    the same alert."""
+    timeout: float = 3.0
+    """How long Alertmanager may take to answer."""
+    longest_pause: float = 2.0
+    """Between two attempts, however many have failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,30 +112,49 @@ class _Alert:
     halt: Halt
     starts_at: float
     """Wall clock."""
+    timing: PagerTiming
     ended: ClockReading | None = None
     posted_at: float | None = None
     """When Alertmanager last took it as firing (monotonic); None if it hasn't."""
 
+    def begin(self) -> None:
+        """Note that it halts; what had just ended goes on."""
+        self.ended = None
+
+    def end(self, at: ClockReading) -> None:
+        """Note when it ended, unless that is known."""
+        if self.ended is None:
+            self.ended = at
+
+    def posted(self, now: ClockReading, as_over: bool) -> bool:
+        """Note what Alertmanager has taken. Returns whether there is nothing more to tell."""
+        if as_over and self.ended is not None:
+            return True
+        self.posted_at = (
+            None if as_over else now.monotonic
+        )  # None: it halted anew while its end was on the way
+        return False
+
     def is_over(self, now: ClockReading) -> bool:
-        """Tell whether its end is to be told, or would be if Alertmanager had ever heard of it."""
-        return self.ended is not None and now.monotonic >= self.ended.monotonic + END_AFTER_SECONDS
+        """Say whether its end is to be posted, or would be if Alertmanager had ever had it."""
+        return self.ended is not None and now.monotonic >= self.ended.monotonic + self.timing.end_after
 
     def is_forgotten(self, now: ClockReading) -> bool:
-        """Tell whether there is nothing left to tell: it was never posted, or ran out over there."""
-        never_or_long_ago = self.posted_at is None or now.monotonic >= self.posted_at + VALID_SECONDS
+        """Say whether nothing is left to post: it never was, or ran out over there."""
+        never_or_long_ago = self.posted_at is None or now.monotonic >= self.posted_at + self.timing.valid
         return self.is_over(now) and never_or_long_ago
 
     def due_at(self) -> float:
-        """Return the monotonic time at which Alertmanager must be told of it."""
+        """Return the monotonic time at which it must be posted."""
         if self.posted_at is None:
             return 0.0
-        resend_at = self.posted_at + RESEND_SECONDS
-        return resend_at if self.ended is None else self.ended.monotonic + END_AFTER_SECONDS
+        resend_at = self.posted_at + self.timing.resend
+        return resend_at if self.ended is None else self.ended.monotonic + self.timing.end_after
 
-    def alert(self, now: ClockReading, runbook_url: str) -> dict[str, Any]:
+    def payload(self, now: ClockReading, runbook_url: str) -> dict[str, Any]:
         """Return it as Alertmanager takes it."""
         is_over = self.ended is not None and self.is_over(now)
-        ends_at = self.ended.wall if self.ended is not None and is_over else now.wall + VALID_SECONDS
+        ends_at = self.ended.wall if self.ended is not None and is_over else now.wall + self.timing.valid
         return {
             "labels": self.halt.labels(),
             "annotations": self.halt.annotations(runbook_url),
@@ -131,96 +163,126 @@ class _Alert:
         }
 
 
-class Pager:
-    """Keeps the Alertmanager of the settings told of its halts; idle where there is none."""
+class Pager(Output):
+    """Posts halts to the Alertmanager of the settings; idle where there is none."""
+
+    name = "alertmanager"
 
     def __init__(
         self,
-        http: aiohttp.ClientSession,
         state: DaemonState,
-        counts: PagerCounts | None = None,
+        timing: PagerTiming | None = None,
         now: Callable[[], ClockReading] = ClockReading.now,
     ) -> None:
-        """Prepare a pager; `counts` is where it counts."""
-        self.counts = counts or PagerCounts()
-        self._http = http
+        self.posts = 0
+        """Taken by Alertmanager."""
+        self.failures = 0
         self._state = state
+        self._timing = timing or PagerTiming()
         self._now = now
-        self._pages: dict[Halt, _Alert] = {}
-        self._news = asyncio.Event()
+        self._is_stopping = False
+        self._wanted_url = state.settings.alertmanager_url
+        self._runbook_url = state.settings.runbook_url
+        self._alerts: dict[Halt, _Alert] = {}
+        self._has_changed = asyncio.Event()
         self._url: str | None = None
-        """The Alertmanager that knows what the pages say it knows."""
+        """The Alertmanager that took what the alerts say was taken."""
         self._reached_at: float | None = None
         self._is_reachable: bool | None = None
 
     def gate_changed(self, symbol_state: SymbolState, change: GateChange) -> None:
         """Note one change of one gate; it is posted as soon as the event loop is free."""
-        if self._state.settings.alertmanager_url is None:
+        if self._is_stopping or self._wanted_url is None:
             return
         now = self._now()
         for reason in change.added:
-            self._begin(symbol_state, reason, change.at, now)
+            self._note_halt(symbol_state, reason, change.at, now)
         for reason in change.removed:
-            # What holds for every symbol ends with the last of them, which `_compare` sees.
-            page = self._pages.get(Halt(reason, symbol_state.symbol))
-            if page is not None and page.ended is None:
-                page.ended = ClockReading(change.at, now.timestamp(change.at))
-        self._news.set()
+            # What holds for every symbol ends with the last of them, which `_compare_with_gates` sees.
+            alert = self._alerts.get(Halt(reason, symbol_state.symbol))
+            if alert is not None:
+                alert.end(ClockReading(change.at, now.timestamp(change.at)))
+        self._has_changed.set()
+
+    def apply_settings(self, _: Settings, new: Settings) -> None:
+        """Turn to the Alertmanager of these settings."""
+        self._wanted_url = new.alertmanager_url
+        self._runbook_url = new.runbook_url
+        self._has_changed.set()
+
+    def phase_changed(self, phase: Phase) -> None:
+        """Wake nobody for what ends because the daemon is stopped: it was asked for."""
+        self._is_stopping = phase is Phase.STOPPING
+
+    def metrics(self) -> Iterator[Metric]:
+        """Yield how many posts were taken, and how many were not."""
+        yield single(catalogue.PAGER_POSTS, lambda _: self.posts)
+        yield single(catalogue.PAGER_FAILURES, lambda _: self.failures)
 
     async def run(self) -> None:
-        """Keep Alertmanager told until cancelled."""
+        """Post what is due until cancelled."""
+        headers = {"User-Agent": f"feedd/{__version__}"}
+        async with aiohttp.ClientSession(headers=headers, skip_auto_headers=("Accept",)) as http:
+            while True:
+                await self._post_until_taken(http)
+                await self._wait_until_due()
+
+    async def _post_until_taken(self, http: aiohttp.ClientSession) -> None:
+        pauses = wait_random_exponential(multiplier=0.1, max=self._timing.longest_pause)
         while True:
             try:
                 async for attempt in AsyncRetrying(
-                    wait=_RETRY, retry=retry_if_exception_type(UnavailableError), before_sleep=self._failed
+                    wait=pauses,
+                    retry=retry_if_exception_type(UnavailableError),
+                    before_sleep=self._note_failure,
                 ):
                     with attempt:
-                        await self._post_due()
+                        await self._post_due(http)
             except Exception:
-                # Prometheus pages all the same; a bug in this shortcut must not take the feed down.
-                self.counts.failures += 1
+                # Prometheus alerts all the same. What was noted stays noted, and is tried again from here.
+                self.failures += 1
                 log.exception("a bug in posting halts to Alertmanager was contained")
-                await asyncio.sleep(_LONGEST_PAUSE_SECONDS)
+                await asyncio.sleep(self._timing.longest_pause)
             else:
-                await self._until_due()
+                return
 
-    async def _post_due(self) -> None:
+    async def _post_due(self, http: aiohttp.ClientSession) -> None:
         """Post all that is due. Raises UnavailableError, and keeps what was not taken."""
-        self._news.clear()
-        self._turn_to(self._state.settings.alertmanager_url)
+        self._has_changed.clear()
+        self._switch_to(self._wanted_url)
         if self._url is None:
             return
         now = self._now()
-        self._compare(now)
-        due = [page for page in self._pages.values() if page.due_at() <= now.monotonic]
-        is_silent = self._reached_at is None or now.monotonic >= self._reached_at + RESEND_SECONDS
+        self._compare_with_gates(now)
+        due = [alert for alert in self._alerts.values() if alert.due_at() <= now.monotonic]
+        is_silent = self._reached_at is None or now.monotonic >= self._reached_at + self._timing.resend
         if due or is_silent:
             for start in range(0, max(len(due), 1), ALERTS_IN_A_POST):
-                await self._post(f"{self._url}/api/v2/alerts", due[start : start + ALERTS_IN_A_POST])
+                await self._post(http, f"{self._url}/api/v2/alerts", due[start : start + ALERTS_IN_A_POST])
 
-    def _turn_to(self, url: str | None) -> None:
-        """Follow the settings. Another Alertmanager knows nothing yet; what the old one knows runs out."""
+    def _switch_to(self, url: str | None) -> None:
+        """Post to that Alertmanager: another one knows nothing yet, and what the old one knows runs out."""
         if url == self._url:
             return
         self._url = url
         self._reached_at = self._is_reachable = None
-        self._pages.clear()
+        self._alerts.clear()
 
-    def _compare(self, now: ClockReading) -> None:
-        """Make the pages agree with the gates, also where nobody told of a change: symbols come and go."""
+    def _compare_with_gates(self, now: ClockReading) -> None:
+        """Make the alerts agree with the gates, also where no change was announced: symbols come and go."""
         halts = {}
         for symbol_state in self._state.symbols.values():
             for reason, since in symbol_state.gate.active.items():
-                page = self._begin(symbol_state, reason, since, now)
-                if page is not None:
-                    halts[page.halt] = page
-        for halt, page in list(self._pages.items()):
-            if halt not in halts and page.ended is None:
-                page.ended = now
-            if page.is_forgotten(now):
-                del self._pages[halt]
+                alert = self._note_halt(symbol_state, reason, since, now)
+                if alert is not None:
+                    halts[alert.halt] = alert
+        for halt, alert in list(self._alerts.items()):
+            if halt not in halts:
+                alert.end(now)
+            if alert.is_forgotten(now):
+                del self._alerts[halt]
 
-    def _begin(
+    def _note_halt(
         self, symbol_state: SymbolState, reason: Reason, at: float, now: ClockReading
     ) -> _Alert | None:
         """Note a halt; one that has just ended goes on."""
@@ -228,24 +290,23 @@ class Pager:
             return None
         is_state_wide = reason in _EVERY_SYMBOL
         if self._state.source is Source.STATIC and not is_state_wide:
-            return None  # the rules don't page for it either: nobody trades on it by accident
+            return None  # the rules don't alert for it either: nobody trades on it by accident
         halt = Halt(reason, None if is_state_wide else symbol_state.symbol)
-        page = self._pages.get(halt)
-        if page is None:
-            page = self._pages[halt] = _Alert(halt, now.timestamp(at))
-        page.ended = None
-        return page
+        alert = self._alerts.get(halt)
+        if alert is None:
+            alert = self._alerts[halt] = _Alert(halt, now.timestamp(at), self._timing)
+        alert.begin()
+        return alert
 
-    async def _post(self, url: str, pages: list[_Alert]) -> None:
+    async def _post(self, http: aiohttp.ClientSession, url: str, alerts: list[_Alert]) -> None:
         now = self._now()
-        over = {page for page in pages if page.is_over(now)}
-        runbook_url = self._state.settings.runbook_url
+        over = {alert for alert in alerts if alert.is_over(now)}
         try:
-            async with self._http.post(
+            async with http.post(
                 url,
-                data=orjson.dumps([page.alert(now, runbook_url) for page in pages]),
+                data=orjson.dumps([alert.payload(now, self._runbook_url) for alert in alerts]),
                 headers={"Content-Type": "application/json"},
-                timeout=_TIMEOUT,
+                timeout=aiohttp.ClientTimeout(total=self._timing.timeout),
                 allow_redirects=False,
             ) as response:
                 text = await response.text(errors="replace")
@@ -253,29 +314,25 @@ class Pager:
                     raise UnavailableError(f"{response.status} {text[:_BODY_CHARACTERS]}")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnavailableError(str(error) or type(error).__name__) from error
-        self.counts.posts += 1
+        self.posts += 1
         self._note_reachable(True)
         self._reached_at = now.monotonic
-        for page in pages:
-            if page not in over:
-                page.posted_at = now.monotonic
-            elif page.ended is not None:
-                del self._pages[page.halt]
-            else:
-                page.posted_at = None  # it halted anew while its end was on the way
+        for alert in alerts:
+            if alert.posted(now, as_over=alert in over):
+                del self._alerts[alert.halt]
 
-    async def _until_due(self) -> None:
+    async def _wait_until_due(self) -> None:
         now = self._now().monotonic
-        look_at = (now if self._reached_at is None else self._reached_at) + RESEND_SECONDS
-        due_at = min((page.due_at() for page in self._pages.values()), default=look_at)
+        look_at = (now if self._reached_at is None else self._reached_at) + self._timing.resend
+        due_at = min((alert.due_at() for alert in self._alerts.values()), default=look_at)
         try:
             async with asyncio.timeout(max(min(due_at, look_at) - now, 0.0)):
-                await self._news.wait()
+                await self._has_changed.wait()
         except TimeoutError:
             pass
 
-    def _failed(self, state: RetryCallState) -> None:
-        self.counts.failures += 1
+    def _note_failure(self, state: RetryCallState) -> None:
+        self.failures += 1
         self._note_reachable(False, state.outcome.exception() if state.outcome else None)
 
     def _note_reachable(self, is_reachable: bool, error: BaseException | None = None) -> None:

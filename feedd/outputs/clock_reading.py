@@ -15,6 +15,7 @@ class ClockReading:
 
     @classmethod
     def now(cls) -> ClockReading:
+        """Read both clocks."""
         return cls(time.monotonic(), time.time())
 
     def timestamp(self, at: float | None) -> float:

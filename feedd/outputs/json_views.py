@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from feedd._version import __version__
 from feedd.config.venue_choice import venue_for
@@ -19,6 +20,10 @@ from feedd.model import Reason, Source
 from feedd.native import is_native
 from feedd.outputs.clock_reading import ClockReading
 
+_NO_CONSUMERS: Final[Mapping[str, Any]] = MappingProxyType(
+    {"connected": 0, "messages_dropped": 0, "disconnects": {}, "present": []}
+)
+_NO_OUTPUTS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
@@ -88,10 +93,18 @@ def heartbeat_event(state: DaemonState, now: ClockReading) -> dict[str, Any]:
 
 
 def status(
-    state: DaemonState, now: ClockReading, consumers: Sequence[Mapping[str, Any]] = ()
+    state: DaemonState,
+    now: ClockReading,
+    consumers: Mapping[str, Any] = _NO_CONSUMERS,
+    outputs: Mapping[str, Mapping[str, Any]] = _NO_OUTPUTS,
 ) -> dict[str, Any]:
-    """Return all that a person asks of a running daemon. Durations are seconds."""
-    return {
+    """Return all that a person asks of a running daemon. Durations are seconds.
+
+    Args:
+        consumers: what those who serve consumers say of them.
+        outputs: what the outputs say of themselves, by name.
+    """
+    found = {
         "version": __version__,
         "native": is_native(),
         "source": state.source,
@@ -108,14 +121,10 @@ def status(
         "clock": _clock(state, now),
         "event_loop_lag_seconds": _quantiles(state.event_loop_lag),
         "connect_budget_remaining": state.connect_budget.remaining(now.monotonic),
-        "consumers": {
-            "connected": state.consumers.connected,
-            "messages_dropped": state.consumers.messages_dropped,
-            "disconnects": _nonzero(state.consumers.disconnects),
-            "present": consumers,
-        },
+        "consumers": {**consumers},
         "symbols": {name: _symbol(state, symbol_state, now) for name, symbol_state in state.symbols.items()},
     }
+    return found | {"outputs": outputs} if outputs else found
 
 
 def _endpoints(state: DaemonState) -> dict[str, Any] | None:

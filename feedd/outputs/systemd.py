@@ -1,4 +1,4 @@
-"""What systemd is told: ready, reloading, stopping, the sign of life, and a line for `systemctl status`.
+"""Notifies systemd: ready, reloading, stopping, the sign of life, and a line for `systemctl status`.
 
 It speaks sd_notify's protocol (man sd_notify: datagrams of KEY=value lines to a Unix socket) and decides
 when the daemon counts as alive. Without systemd every call does nothing; no failure of the socket reaches the
@@ -18,7 +18,7 @@ from typing import Final, Self
 from feedd.core.daemon_state import DaemonState
 from feedd.logs import fields
 from feedd.model import Reason, Source
-from feedd.outputs.http.server import PROGRESS_SECONDS
+from feedd.outputs.output import Output, Phase
 
 STATUS_SECONDS: Final = 1.0
 """How often the line is looked at; more often than a person does is of no use."""
@@ -34,10 +34,16 @@ log = logging.getLogger(__name__)
 class Notifier:
     """The service's end of the notification socket; without an address it does nothing."""
 
-    def __init__(self, address: str | None = None, watchdog_interval: float | None = None) -> None:
+    def __init__(
+        self,
+        address: str | None = None,
+        watchdog_interval: float | None = None,
+        send_seconds: float = SEND_SECONDS,
+    ) -> None:
         self.watchdog_interval = watchdog_interval
         """Seconds between signs of life, half of what systemd waits for; None if it waits for none."""
         self._address = _socket_address(address)
+        self._send_seconds = send_seconds
         self._has_failed = False
 
     @classmethod
@@ -78,7 +84,7 @@ class Notifier:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-                sender.settimeout(SEND_SECONDS)
+                sender.settimeout(self._send_seconds)
                 sender.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
             self._note_failure(error)
@@ -118,30 +124,57 @@ def _status(text: str | None) -> list[str]:
 
 async def keep_alive(
     notifier: Notifier,
-    progress_at: Callable[[], float],
+    is_stuck: Callable[[float], bool],
     describe: Callable[[], str],
     monotonic: Callable[[], float] = time.monotonic,
 ) -> None:
     """Give the sign of life while the loop and the supervisor make progress; keep the line current.
 
-    A dead exchange is no reason to withhold it: `progress_at` must not depend on data.
+    Args:
+        is_stuck: called with the monotonic time. It must not depend on data: a dead exchange is no reason to
+            withhold the sign of life.
+        describe: returns the line.
     """
     if not notifier.is_active:
         return
     interval = min(STATUS_SECONDS, notifier.watchdog_interval or STATUS_SECONDS)
-    told, was_stuck = None, False
+    sent, was_stuck = None, False
     while True:
-        is_stuck = monotonic() - progress_at() > PROGRESS_SECONDS
-        if is_stuck and not was_stuck:
+        stuck = is_stuck(monotonic())
+        if stuck and not was_stuck:
             log.error("no sign of life for systemd: the supervisor makes no progress")
-        elif not is_stuck:
+        elif not stuck:
             notifier.watchdog()
-        was_stuck = is_stuck
+        was_stuck = stuck
         text = describe()
-        if text != told:
+        if text != sent:
             notifier.status(text)
-            told = text
+            sent = text
         await asyncio.sleep(interval)
+
+
+class Systemd(Output):
+    """Notifies systemd of the daemon's phases, its status line and that it is alive."""
+
+    name = "systemd"
+
+    def __init__(self, state: DaemonState, notifier: Notifier) -> None:
+        self._state = state
+        self._notifier = notifier
+
+    def phase_changed(self, phase: Phase) -> None:
+        """Say where the daemon is in its life."""
+        match phase:
+            case Phase.READY:
+                self._notifier.ready(status_line(self._state))
+            case Phase.RELOADING:
+                self._notifier.reloading()
+            case Phase.STOPPING:
+                self._notifier.stopping()
+
+    async def run(self) -> None:
+        """Give the sign of life until cancelled."""
+        await keep_alive(self._notifier, self._state.is_stuck, lambda: status_line(self._state))
 
 
 def status_line(state: DaemonState) -> str:

@@ -21,7 +21,7 @@ from feedd.sources.replay.static_feed import StaticFeed
 from feedd.sources.rest.backfill import Backfill
 from feedd.sources.rest.client import RestClient
 from feedd.sources.rest.pollers import ClockPoller, StatusPoller, VenueStatus, VenueTime
-from feedd.sources.symbol_pipeline import Announce, Deliver, SymbolPipeline
+from feedd.sources.symbol_pipeline import Announce, Deliver, DeliverEvent, SymbolPipeline
 from feedd.venues.venue import Route, Venue
 
 SAMPLES: Final = Path(__file__).parents[1] / "samples"
@@ -109,6 +109,7 @@ class FeedSupervisor:
         monotonic: Callable[[], float] = time.monotonic,
         *,
         deliver_backfill: Deliver,
+        deliver_event: DeliverEvent | None = None,
         in_use: Callable[[str], bool],
         options: SourceOptions | None = None,
     ) -> None:
@@ -118,6 +119,7 @@ class FeedSupervisor:
         self._announce = announce
         self._monotonic = monotonic
         self._deliver_backfill = deliver_backfill
+        self._deliver_event = deliver_event
         self._options = SourceOptions() if options is None else options
         self._http = http
         self._surroundings = Surroundings(
@@ -237,6 +239,7 @@ class FeedSupervisor:
                 self._monotonic,
                 note_missing=self.backfill.note,
                 deliver_backfill=self._deliver_backfill,
+                deliver_event=self._deliver_event,
             )
         return self._pipelines[symbol]
 

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 Deliver = Callable[[StreamState, bytes], None]
 """Hands a message (the state of its stream, and the frame as it came) to an output."""
+DeliverEvent = Callable[[StreamState, bytes, Event, float], None]
+"""The same with the decoded event, and when it was read: for outputs that want more than the frame."""
 Announce = Callable[[SymbolState, GateChange], None]
 
 _SAMPLES_LOGGED = 3
@@ -43,12 +45,14 @@ class SymbolPipeline:
         *,
         note_missing: Callable[[StreamState], None] = lambda _: None,
         deliver_backfill: Deliver = lambda *_: None,
+        deliver_event: DeliverEvent | None = None,
     ) -> None:
         """Prepare the way.
 
         Args:
             note_missing: told of a stream that misses something which is to be fetched.
             deliver_backfill: takes what was fetched, apart from what the streams bring.
+            deliver_event: called in place of `deliver` where an output wants more than the frame.
         """
         self.symbol_state = symbol_state
         self._deliver = deliver
@@ -56,6 +60,7 @@ class SymbolPipeline:
         self._monotonic = monotonic
         self._note_missing = note_missing
         self._deliver_backfill = deliver_backfill
+        self._deliver_event = deliver_event
         self._timer: asyncio.TimerHandle | None = None
         self._samples_logged = 0
         self._unknown_fields_logged: set[str] = set()
@@ -88,7 +93,10 @@ class SymbolPipeline:
         symbol_state = self.symbol_state
         if not symbol_state.receive(stream_state, event, read_at):
             return
-        self._deliver(stream_state, raw)
+        if self._deliver_event is None:
+            self._deliver(stream_state, raw)
+        else:
+            self._deliver_event(stream_state, raw, event, read_at)
         symbol_state.handed_on(stream_state, read_at, self._monotonic())
         if symbol_state.gate.changes:
             self.emit_changes()

@@ -16,10 +16,9 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from feedd.config.settings import Settings
-from feedd.core.daemon_state import DaemonState
+from feedd.daemon import Daemon
 from feedd.outputs.clock_reading import ClockReading
 from feedd.outputs.prometheus.catalogue import Format
-from feedd.outputs.prometheus.exposition import MetricsPage
 from tests.alerts.stack import PROJECT, RULES
 
 RUNBOOK = PROJECT / "alerts" / "runbook.md"
@@ -75,8 +74,8 @@ def sections() -> dict[str, str]:
 
 def exported() -> set[str]:
     """Return the names of all samples that a daemon exports."""
-    state = DaemonState(Settings(realtime=True), 0.0, 0.0)
-    page = "".join(MetricsPage(state).pieces(Format.CLASSIC, lambda: ClockReading(1.0, 1.0)))
+    written = Daemon(Settings(realtime=True)).http.page.pieces(Format.CLASSIC, lambda: ClockReading(1.0, 1.0))
+    page = "".join(written)
     return {sample.name for family in text_string_to_metric_families(page) for sample in family.samples}
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from feedd import __version__
+from feedd._version import __version__
 from feedd.native import is_native
 from tests.benchmarks.peers import PEERS
 

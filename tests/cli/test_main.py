@@ -16,7 +16,7 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from feedd import __version__
+from feedd._version import __version__
 
 RECORDING = Path(__file__).parents[3] / "shared/data/binance-spot-2021-10-12.ws.txt"
 RECORDED = {"depth@100ms": 177, "bookTicker": 84, "aggTrade": 2, "kline_1m": 2}

@@ -197,7 +197,9 @@ async def test_silent_daemon_halts_within_2_seconds_and_is_left(monkeypatch: pyt
         feed.on_halt(lambda gate: halts.append((gate, time.monotonic())))
         await feed.wait_open(HIT)
         # The daemon lives in this event loop, so it can't be stopped; but it can forget who listens.
-        monkeypatch.setattr(here.feedd.daemon._gate_events, "_listeners", {False: set(), True: set()})
+        monkeypatch.setattr(
+            here.feedd.daemon.outputs["gate_events"], "_listeners", {False: set(), True: set()}
+        )
         began = time.monotonic()
         await until(lambda: not feed.gate(HIT).is_open)
         assert time.monotonic() - began < SILENCE_SECONDS + 0.1

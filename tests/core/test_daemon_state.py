@@ -187,6 +187,24 @@ def test_what_a_person_decided_leaves_the_desk_ready() -> None:
     assert state.unready() == {}
 
 
-def test_new_desk_has_nothing_to_tell_of_its_consumers() -> None:
-    consumers = new_state().consumers
-    assert (consumers.connected, consumers.messages_dropped, sum(consumers.disconnects.values())) == (0, 0, 0)
+@pytest.mark.parametrize(("now", "expected"), [(105.0, False), (105.001, True)])
+def test_daemon_without_progress_for_five_seconds_is_stuck(now: float, expected: bool) -> None:
+    state = new_state()
+    assert state.seconds_without_progress(now) == pytest.approx(now - 100.0)
+    assert state.is_stuck(now) is expected
+
+
+def test_progress_ends_being_stuck() -> None:
+    state = new_state()
+    state.note_progress(200.0)
+    assert not state.is_stuck(205.0)
+    assert state.is_stuck(205.5)
+
+
+def test_failed_reload_keeps_the_time_of_the_last_good_one() -> None:
+    state = new_state()
+    state.reload_succeeded(110.0)
+    state.reload_failed()
+    assert (state.last_reload_successful, state.last_reload_success_at) == (False, 110.0)
+    state.reload_succeeded(120.0)
+    assert (state.last_reload_successful, state.last_reload_success_at) == (True, 120.0)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
-ON_BOTH_LOOPS = ("test_consumers.py",)
+ON_BOTH_LOOPS = ("test_consumer.py",)
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -9,6 +9,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from feedd.core.stream_state import StreamState
+from feedd.outputs.ws.gate_events import GateEvents
+from feedd.outputs.ws.relay import Relay
+from feedd.outputs.ws.relay_output import RelayOutput
 from tests.exchange.raw import RawClient
 from tests.exchange.tap import Tap
 from tests.running import Running
@@ -31,6 +34,20 @@ class Sent:
         texts = [frame.decode() for frame in self.frames[name]]
         assert all(text.startswith(beginning) and text.endswith("}") for text in texts)
         return [text[len(beginning) : -1] for text in texts]
+
+
+def relay_of(feedd: Running) -> Relay:
+    """Return a daemon's relay."""
+    output = feedd.daemon.outputs["relay"]
+    assert isinstance(output, RelayOutput)
+    return output.relay
+
+
+def gate_events_of(feedd: Running) -> GateEvents:
+    """Return what a daemon tells of its gates."""
+    output = feedd.daemon.outputs["gate_events"]
+    assert isinstance(output, GateEvents)
+    return output
 
 
 @asynccontextmanager

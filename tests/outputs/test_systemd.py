@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 
 from feedd.config.resolve import resolve
-from feedd.core.daemon_state import DaemonState
+from feedd.core.daemon_state import STUCK_AFTER_SECONDS, DaemonState
 from feedd.model import Reason
-from feedd.outputs import systemd
-from feedd.outputs.http.server import PROGRESS_SECONDS
-from feedd.outputs.systemd import Notifier, keep_alive, status_line
+from feedd.outputs.output import Phase
+from feedd.outputs.systemd import Notifier, Systemd, keep_alive, status_line
 
 
 class Listener:
@@ -82,7 +81,7 @@ async def test_without_a_socket_nothing_happens() -> None:
     notifier.ready("unheard")
     assert not notifier.is_active
     async with asyncio.timeout(1):
-        await keep_alive(notifier, lambda: 0.0, lambda: "unheard")
+        await keep_alive(notifier, lambda _: False, lambda: "unheard")
 
 
 def test_socket_that_fails_is_logged_once(path: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -92,11 +91,8 @@ def test_socket_that_fails_is_logged_once(path: str, caplog: pytest.LogCaptureFi
     assert [record.message for record in caplog.records] == ["systemd can't be told how feedd is"]
 
 
-def test_reader_that_is_stuck_costs_a_moment_and_no_more(
-    path: str, listener: Listener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(systemd, "SEND_SECONDS", 0.01)
-    notifier = Notifier.from_environ({"NOTIFY_SOCKET": path})
+def test_reader_that_is_stuck_costs_a_moment_and_no_more(path: str, listener: Listener) -> None:
+    notifier = Notifier(path, send_seconds=0.01)
     began = time.monotonic()
     for _ in range(20):  # more than the 11 that Linux queues
         notifier.status("unread")
@@ -136,12 +132,14 @@ async def test_sign_of_life_comes_only_while_the_supervisor_makes_progress(
     path: str, listener: Listener, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
-    now = [1000.0]
+    now = [NOW]
     notifier = Notifier(path, watchdog_interval=0.01)
-    task = asyncio.create_task(keep_alive(notifier, lambda: 1000.0, lambda: "fine", lambda: now[0]))
+    task = asyncio.create_task(
+        keep_alive(notifier, state("BTCUSDT").is_stuck, lambda: "fine", lambda: now[0])
+    )
     try:
         assert (await heard_in(listener, 0.1)).count("WATCHDOG=1") > 1
-        now[0] += PROGRESS_SECONDS
+        now[0] += STUCK_AFTER_SECONDS
         assert "WATCHDOG=1" in await heard_in(listener, 0.1)
         now[0] += 0.001
         await heard_in(listener, 0.05)
@@ -156,7 +154,7 @@ async def test_sign_of_life_comes_only_while_the_supervisor_makes_progress(
 async def test_line_is_told_when_it_changes_and_not_again(path: str, listener: Listener) -> None:
     text = ["one"]
     notifier = Notifier(path, watchdog_interval=0.01)
-    task = asyncio.create_task(keep_alive(notifier, time.monotonic, lambda: text[0]))
+    task = asyncio.create_task(keep_alive(notifier, lambda _: False, lambda: text[0]))
     try:
         heard = await heard_in(listener, 0.1)
         text[0] = "two"
@@ -164,6 +162,21 @@ async def test_line_is_told_when_it_changes_and_not_again(path: str, listener: L
         assert [message for message in heard if message != "WATCHDOG=1"] == ["STATUS=one", "STATUS=two"]
     finally:
         task.cancel()
+
+
+def test_phases_of_the_daemon_are_told_in_order(path: str, listener: Listener) -> None:
+    output = Systemd(state("BTCUSDT"), Notifier(path))
+    for phase in (Phase.READY, Phase.RELOADING, Phase.READY, Phase.STOPPING):
+        output.phase_changed(phase)
+    ready = "READY=1\nSTATUS=realtime, 1 symbol: 1 open"
+    began, reloading, again, stopping = listener.heard()
+    assert (began, again, stopping) == (ready, ready, "STOPPING=1")
+    assert reloading.startswith("RELOADING=1\n")
+
+
+async def test_without_systemd_there_is_nothing_to_run() -> None:
+    async with asyncio.timeout(1):
+        await Systemd(state("BTCUSDT"), Notifier()).run()
 
 
 NOW = 1000.0

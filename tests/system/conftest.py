@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from feedd import __version__
+from feedd._version import __version__
 from feedd.exchange import Exchange, ExchangeSettings
 from tests.system.box import Box, require_box
 from tests.system.service import EXCHANGE_PORT, SYMBOLS, UNIT, Service

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from feedd import __version__
+from feedd._version import __version__
 from feedd.exchange import Exchange
 from tests.system.box import Box
 from tests.system.conftest import IN_BOX, NEXT_IN_BOX, NEXT_VERSION, install, try_install

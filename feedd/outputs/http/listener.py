@@ -1,4 +1,4 @@
-"""The door of the HTTP side: who may stay in it, and for how long.
+"""The connections of the HTTP side: who may keep one, and for how long.
 
 Whoever connects costs memory and turns of the event loop, which belong to the feed. So only a few may wait
 (for their TLS handshake, or with nothing asked) or be answered at a time. When there are more, the one that
@@ -15,19 +15,13 @@ import socket
 import ssl
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from feedd.model import Listen, Rejection
 
 log = logging.getLogger(__name__)
 
-WAITING_MAX: Final = 128
-ANSWERED_MAX: Final = 64
-HANDSHAKE_SECONDS: Final = 10.0
-STALLED_SECONDS: Final = 5.0
-"""Who reads nothing of an answer for this long, and then for as long again, is let go."""
-FLOOD_PAUSE_SECONDS: Final = 0.001
-"""Before the next is let in where all places are taken: a flood costs that many turns, and no more."""
 _TLS_GOODBYE_SECONDS: Final = 1.0
 _NO_DESCRIPTORS_PAUSE_SECONDS: Final = 0.1
 _BACKLOG: Final = 1024
@@ -37,11 +31,28 @@ Reject = Callable[[Rejection, str], None]
 """Takes the reason and the address of who was turned away."""
 
 
-class Listener:
-    """Listens, and keeps what comes in within bounds. `tls` may be changed at any time, for those to come."""
+@dataclass(frozen=True, slots=True)
+class ListenerLimits:
+    """How many may have a connection, and for how long one may make no headway."""
 
-    def __init__(self, protocol: Callable[[], asyncio.Protocol], reject: Reject) -> None:
-        self.tls: ssl.SSLContext | None = None
+    waiting: int = 128
+    """For a handshake, or with nothing asked."""
+    answered: int = 64
+    handshake_seconds: float = 10.0
+    stalled_seconds: float = 5.0
+    """Who reads nothing of an answer for this long, and then for as long again, is let go."""
+    flood_pause_seconds: float = 0.001
+    """Before the next is let in where all places are taken: a flood costs that many turns, and no more."""
+
+
+class Listener:
+    """Listens, and keeps what comes in within bounds."""
+
+    def __init__(
+        self, protocol: Callable[[], asyncio.Protocol], reject: Reject, limits: ListenerLimits | None = None
+    ) -> None:
+        self._tls: ssl.SSLContext | None = None
+        self._limits = limits or ListenerLimits()
         self._protocol = protocol
         self._reject = reject
         self._listeners: list[socket.socket] = []
@@ -51,6 +62,10 @@ class Listener:
         self._waiting: dict[GuardedConnection, None] = {}
         """Longest first, as is the next."""
         self._answered: dict[GuardedConnection, None] = {}
+
+    def use_tls(self, context: ssl.SSLContext | None) -> None:
+        """Speak TLS, or clear text, with those who come from now on."""
+        self._tls = context
 
     async def open(self, listen: Listen) -> int:
         """Listen. Returns the port, which was free where 0 is asked for. Raises OSError."""
@@ -69,11 +84,11 @@ class Listener:
             raise OSError(error.errno, f"can't listen on {listen}: {why}") from error
         for listener in self._listeners:
             self._start(self._accept(listener))
-        self._start(self._sweep())
+        self._start(self._abort_stalled())
         return port
 
     async def close(self) -> None:
-        """Let nobody in any more, and everybody go but the consumers, who are told by others."""
+        """Accept no more and abort what is there, but for the consumers: who serves them closes them."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -88,25 +103,25 @@ class Listener:
 
     @contextmanager
     def answering(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
-        """Note that a visitor's request is being answered, until the end of the block."""
+        """Note that a client's request is being answered, until the end of the block."""
         client = self._clients.get(transport)
         if client is None:
             yield
             return
-        self._move(client, self._waiting, self._answered, ANSWERED_MAX)
+        self._move(client, self._waiting, self._answered, self._limits.answered)
         try:
             yield
         finally:
-            self._move(client, self._answered, self._waiting, WAITING_MAX)
+            self._move(client, self._answered, self._waiting, self._limits.waiting)
 
     def consuming(self, transport: asyncio.BaseTransport | None) -> None:
-        """Note that a visitor has become a consumer, which has bounds of its own."""
+        """Note that a client has become a consumer, which has bounds of its own."""
         client = self._clients.get(transport)
         if client is not None:
-            client.is_consumer = True
+            client.became_consumer()
             self._answered.pop(client, None)
 
-    # --- coming
+    # --- connections that begin
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -116,22 +131,22 @@ class Listener:
             except OSError as error:
                 if error.errno in _NO_DESCRIPTORS:
                     for _ in range(1 + len(self._waiting) // 4):
-                        self._turn_away(self._waiting)
+                        self._abort_oldest(self._waiting)
                     await asyncio.sleep(_NO_DESCRIPTORS_PAUSE_SECONDS)
                 continue
             client = GuardedConnection(self, self._protocol(), str(address[0]))
-            client.entering = self._start(self._let_in(client, connection))
-            self._move(client, self._answered, self._waiting, WAITING_MAX)
-            if len(self._waiting) == WAITING_MAX:
-                await asyncio.sleep(FLOOD_PAUSE_SECONDS)
+            client.note_handshake(self._start(self._connect(client, connection)))
+            self._move(client, self._answered, self._waiting, self._limits.waiting)
+            if len(self._waiting) == self._limits.waiting:
+                await asyncio.sleep(self._limits.flood_pause_seconds)
 
-    async def _let_in(self, client: GuardedConnection, connection: socket.socket) -> None:
+    async def _connect(self, client: GuardedConnection, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         tls: dict[str, Any] = {}
-        if self.tls is not None:
+        if self._tls is not None:
             tls = {
-                "ssl": self.tls,
-                "ssl_handshake_timeout": HANDSHAKE_SECONDS,
+                "ssl": self._tls,
+                "ssl_handshake_timeout": self._limits.handshake_seconds,
                 "ssl_shutdown_timeout": _TLS_GOODBYE_SECONDS,
             }
         try:
@@ -140,19 +155,19 @@ class Listener:
             if tls:
                 self._reject(Rejection.TLS, client.address)
         finally:
-            client.entering = None
+            client.note_handshake(None)
             if client.transport is None:
                 self._waiting.pop(client, None)
                 connection.close()
 
-    def came(self, client: GuardedConnection, transport: asyncio.Transport) -> None:
-        """Take note of a visitor whose connection is there."""
+    def opened(self, client: GuardedConnection, transport: asyncio.Transport) -> None:
+        """Take note of a client whose connection is there."""
         self._clients[transport] = client
 
-    # --- going
+    # --- connections that end
 
-    def went(self, client: GuardedConnection) -> None:
-        """Take note of a visitor whose connection is no more."""
+    def closed(self, client: GuardedConnection) -> None:
+        """Take note of a client whose connection is no more."""
         self._clients.pop(client.transport, None)
         self._waiting.pop(client, None)
         self._answered.pop(client, None)
@@ -168,18 +183,18 @@ class Listener:
         if not client.is_gone and not client.is_consumer:
             new[client] = None
             if len(new) > most:
-                self._turn_away(new)
+                self._abort_oldest(new)
 
-    def _turn_away(self, clients: dict[GuardedConnection, None]) -> None:
+    def _abort_oldest(self, clients: dict[GuardedConnection, None]) -> None:
         oldest = next(iter(clients), None)
         if oldest is not None:
             del clients[oldest]
             self._reject(Rejection.FLOOD, oldest.address)
             oldest.abort()
 
-    async def _sweep(self) -> None:
+    async def _abort_stalled(self) -> None:
         while True:
-            await asyncio.sleep(STALLED_SECONDS)
+            await asyncio.sleep(self._limits.stalled_seconds)
             for client in [client for client in self._clients.values() if client.is_stalled()]:
                 self._reject(Rejection.STALLED, client.address)
                 client.abort()
@@ -217,44 +232,58 @@ class GuardedConnection(asyncio.Protocol):
     def __init__(self, listener: Listener, inner: asyncio.Protocol, address: str) -> None:
         self.address = address
         self.transport: asyncio.Transport | None = None
-        self.entering: asyncio.Task[None] | None = None
         self.is_consumer = False
         self.is_gone = False
+        self._handshake: asyncio.Task[None] | None = None
         self._listener = listener
         self._inner = inner
         self._resumes = 0
         self._progress = (0, 0)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin: the connection is there."""
         self.transport = cast(asyncio.Transport, transport)
-        self._listener.came(self, self.transport)
+        self._listener.opened(self, self.transport)
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
+        """Pass on what has come."""
         self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
+        """Pass on that no more will come."""
         return self._inner.eof_received()
 
     def pause_writing(self) -> None:
+        """Pass on that the socket takes no more."""
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
+        """Pass on that the socket takes more, which is headway."""
         self._resumes += 1
         self._inner.resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:
+        """Pass on that the connection is no more."""
         self.is_gone = True
-        self._listener.went(self)
+        self._listener.closed(self)
         self._inner.connection_lost(error)
+
+    def note_handshake(self, handshake: asyncio.Task[None] | None) -> None:
+        """Remember the task of its handshake, which is to end with it; None once it is done."""
+        self._handshake = handshake
+
+    def became_consumer(self) -> None:
+        """Take note that it is a WebSocket now."""
+        self.is_consumer = True
 
     def abort(self) -> None:
         """End the connection without a word, also one that is still in its handshake."""
         self.is_gone = True
         if self.transport is not None:
             self.transport.abort()
-        elif self.entering is not None:
-            self.entering.cancel()
+        elif self._handshake is not None:
+            self._handshake.cancel()
 
     def is_stalled(self) -> bool:
         """Say whether something is to be sent, and nothing of it has been since this was asked last."""

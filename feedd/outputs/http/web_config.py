@@ -117,10 +117,20 @@ def _file(path: Path) -> _File:
 
 
 def _content(path: Path) -> Any:
-    # A daemon that only loopback reaches has no such file, and starts 20 ms sooner without these.
+    # A daemon that only loopback reaches has no such file, and starts 20 ms sooner without this.
     import yaml
 
-    from feedd.outputs.http.strict_yaml import StrictLoader
+    class StrictLoader(yaml.SafeLoader):
+        """Refuses a key that stands twice, where the last one would win."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            twice = next((key for key in keys if keys.count(key) > 1), None)
+            if twice is not None:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{twice} stands twice", problem_mark=node.start_mark
+                )
+            return super().construct_mapping(node, deep)
 
     try:
         return yaml.load(path.read_bytes(), StrictLoader) or {}

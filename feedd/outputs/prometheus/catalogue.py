@@ -18,7 +18,7 @@ class Format(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric: its name as it is exposed in the classic format, its type, and what it tells."""
+    """One metric: its name as it is exposed in the classic format, its type, and what it means."""
 
     name: str
     type: str
@@ -75,6 +75,9 @@ HTTP_REJECTIONS = _counter(
 )
 PAGER_POSTS = _counter("feedd_pager_posts_total", "Posts of halts that Alertmanager has taken.")
 PAGER_FAILURES = _counter("feedd_pager_failures_total", "Posts of halts that Alertmanager has not taken.")
+OUTPUT_FAILURES = _counter(
+    "feedd_output_failures_total", "Bugs in an output that were contained; no symbol is halted by one."
+)
 LOOP_LAG = _histogram("feedd_event_loop_lag_seconds", "How late the event loop runs what was due.")
 
 CONNECTED = _gauge("feedd_feed_connected", "1 while the symbol has an open connection.")

@@ -7,12 +7,10 @@ kept as one text with places for the values, so that a line costs little more th
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import accumulate
-from typing import Final, TypeVar
+from typing import Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client import exposition as classic
@@ -26,62 +24,25 @@ from feedd.core.stream_state import StreamState
 from feedd.core.symbol_state import SymbolState
 from feedd.model import (
     ConnectFailure,
-    ConsumerDisconnect,
     DisconnectReason,
     InvalidReason,
-    Rejection,
     Source,
 )
 from feedd.outputs.clock_reading import ClockReading
 from feedd.outputs.prometheus import catalogue
 from feedd.outputs.prometheus.catalogue import Family, Format
+from feedd.outputs.prometheus.samples import (
+    HistogramSample,
+    Metric,
+    Read,
+    histogram_lines,
+    histogram_values,
+    labelled,
+    single,
+)
 
 LINES_IN_A_PIECE: Final = 500
 """Writing this many takes less than a millisecond: a message that comes meanwhile waits no longer."""
-
-Read = Callable[[ClockReading], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One line: all that stands before its value, and how the value is read."""
-
-    prefix: str
-    read: Read
-
-    def write(self, reading: ClockReading) -> str:
-        return f"{self.prefix}{_number(self.read(reading))}\n"
-
-
-class HistogramSample:
-    """The lines of one histogram, written together so that they agree with each other."""
-
-    def __init__(self, family: Family, histogram: Histogram) -> None:
-        self._lines = histogram_lines(family, "", histogram)
-        self._histogram = histogram
-
-    def write(self, _: ClockReading) -> str:
-        return self._lines % histogram_values(self._histogram)
-
-
-def histogram_lines(family: Family, labels: str, histogram: Histogram) -> str:
-    """Return the lines of a histogram, with a place for each of its values."""
-    comma, braces = (f"{labels},", f"{{{labels}}}") if labels else ("", "")
-    buckets = "".join(
-        f'{family.name}_bucket{{{comma}le="{_number(bound)}"}} %d\n'
-        for bound in (*histogram.bounds, math.inf)
-    )
-    return f"{buckets}{family.name}_count{braces} %d\n{family.name}_sum{braces} %s\n"
-
-
-def histogram_values(histogram: Histogram) -> tuple[float, ...]:
-    """Return what stands in those lines."""
-    cumulated = [*accumulate(histogram.counts)]
-    return (*cumulated, cumulated[-1], histogram.total)
-
-
-Row = Sample | HistogramSample
-AnyReason = TypeVar("AnyReason", bound=StrEnum)
 
 
 def _counts_loss(stream_state: StreamState) -> bool:
@@ -92,37 +53,21 @@ def _has_history(stream_state: StreamState) -> bool:
     return stream_state.stream.has_history
 
 
-def _of_process(state: DaemonState) -> Iterator[tuple[Family, list[Row]]]:
-    consumers, clock = state.consumers, state.clock
-    yield catalogue.BUILD_INFO, [_sample(catalogue.BUILD_INFO, f'version="{__version__}"', lambda _: 1)]
-    yield (
-        catalogue.SOURCE_ACTIVE,
-        [
-            _sample(catalogue.SOURCE_ACTIVE, f'source="{source}"', _is_source(state, source))
-            for source in Source
-        ],
+def _of_process(state: DaemonState, of_outputs: Iterable[Metric]) -> Iterator[Metric]:
+    clock = state.clock
+    yield labelled(catalogue.BUILD_INFO, [(f'version="{__version__}"', lambda _: 1)])
+    yield labelled(
+        catalogue.SOURCE_ACTIVE, [(f'source="{source}"', _is_source(state, source)) for source in Source]
     )
-    yield _alone(catalogue.KILL_SWITCH, lambda _: state.kill_switch)
-    yield _alone(catalogue.CONNECT_BUDGET, lambda now: state.connect_budget.remaining(now.monotonic))
-    yield _alone(catalogue.CLOCK_OFFSET, lambda now: clock.offset_from_wall(now.monotonic, now.wall))
-    yield _alone(catalogue.CLOCK_ERROR, lambda now: clock.error_at(now.monotonic))
-    yield _alone(catalogue.CLOCK_SYNC, lambda now: now.timestamp(clock.synced_at))
-    yield _alone(catalogue.RELOAD_SUCCESSFUL, lambda _: state.last_reload_successful)
-    yield _alone(catalogue.RELOAD_TIME, lambda now: now.timestamp(state.last_reload_success_at))
-    yield _alone(catalogue.CONSUMERS, lambda _: consumers.connected)
-    yield _alone(catalogue.CONSUMER_DROPPED, lambda _: consumers.messages_dropped)
-    yield (
-        catalogue.CONSUMER_DISCONNECTS,
-        _by_reason(catalogue.CONSUMER_DISCONNECTS, "", consumers.disconnects, ConsumerDisconnect),
-    )
-    yield catalogue.HTTP_REJECTIONS, _by_reason(catalogue.HTTP_REJECTIONS, "", state.rejections, Rejection)
-    yield _alone(catalogue.PAGER_POSTS, lambda _: state.pager.posts)
-    yield _alone(catalogue.PAGER_FAILURES, lambda _: state.pager.failures)
+    yield single(catalogue.KILL_SWITCH, lambda _: state.kill_switch)
+    yield single(catalogue.CONNECT_BUDGET, lambda now: state.connect_budget.remaining(now.monotonic))
+    yield single(catalogue.CLOCK_OFFSET, lambda now: clock.offset_from_wall(now.monotonic, now.wall))
+    yield single(catalogue.CLOCK_ERROR, lambda now: clock.error_at(now.monotonic))
+    yield single(catalogue.CLOCK_SYNC, lambda now: now.timestamp(clock.synced_at))
+    yield single(catalogue.RELOAD_SUCCESSFUL, lambda _: state.last_reload_successful)
+    yield single(catalogue.RELOAD_TIME, lambda now: now.timestamp(state.last_reload_success_at))
+    yield from of_outputs
     yield catalogue.LOOP_LAG, [HistogramSample(catalogue.LOOP_LAG, state.event_loop_lag)]
-
-
-def _alone(family: Family, read: Read) -> tuple[Family, list[Row]]:
-    return family, [_sample(family, "", read)]
 
 
 Values = tuple[float, ...]
@@ -138,7 +83,7 @@ class SymbolMetric:
     values: Callable[[SymbolState, ClockReading], Values]
 
 
-def _single(family: Family, read: Callable[[SymbolState, ClockReading], float]) -> SymbolMetric:
+def _of_symbol(family: Family, read: Callable[[SymbolState, ClockReading], float]) -> SymbolMetric:
     return SymbolMetric(
         family,
         lambda symbol_state: _line(family, _symbol(symbol_state)),
@@ -202,10 +147,10 @@ def _line(family: Family, labels: str) -> str:
 
 _NONE_ACTIVE: Final = (0,) * len(GATED)
 SYMBOL_METRICS: Final = (
-    _single(catalogue.CONNECTED, lambda symbol_state, _: int(symbol_state.is_connected)),
-    _single(catalogue.STALENESS, lambda symbol_state, now: symbol_state.age(now.monotonic)),
-    _single(catalogue.STALE_AFTER, lambda symbol_state, _: symbol_state.stale_after),
-    _single(catalogue.LAST_MESSAGE, lambda symbol_state, now: now.timestamp(symbol_state.last_message_at)),
+    _of_symbol(catalogue.CONNECTED, lambda symbol_state, _: int(symbol_state.is_connected)),
+    _of_symbol(catalogue.STALENESS, lambda symbol_state, now: symbol_state.age(now.monotonic)),
+    _of_symbol(catalogue.STALE_AFTER, lambda symbol_state, _: symbol_state.stale_after),
+    _of_symbol(catalogue.LAST_MESSAGE, lambda symbol_state, now: now.timestamp(symbol_state.last_message_at)),
     _per_stream(catalogue.STREAM_LAST_MESSAGE, lambda stream_state, now: now.timestamp(stream_state.last_at)),
     _per_stream(catalogue.MESSAGES, lambda stream_state, _: stream_state.messages),
     _per_stream(catalogue.DUPLICATES, lambda stream_state, _: stream_state.sequence.duplicates),
@@ -218,9 +163,9 @@ SYMBOL_METRICS: Final = (
         catalogue.BACKFILLED, lambda stream_state, _: stream_state.sequence.ledger.backfilled, _has_history
     ),
     _per_reason(catalogue.INVALID, InvalidReason, lambda symbol_state: symbol_state.counts.invalid.values()),
-    _single(catalogue.UNKNOWN_FIELDS, lambda symbol_state, _: symbol_state.counts.unknown_fields),
-    _single(catalogue.DISCARDED, lambda symbol_state, _: symbol_state.counts.discarded),
-    _single(catalogue.CONNECTS, lambda symbol_state, _: symbol_state.counts.connects),
+    _of_symbol(catalogue.UNKNOWN_FIELDS, lambda symbol_state, _: symbol_state.counts.unknown_fields),
+    _of_symbol(catalogue.DISCARDED, lambda symbol_state, _: symbol_state.counts.discarded),
+    _of_symbol(catalogue.CONNECTS, lambda symbol_state, _: symbol_state.counts.connects),
     _per_reason(
         catalogue.CONNECT_FAILURES,
         ConnectFailure,
@@ -229,12 +174,12 @@ SYMBOL_METRICS: Final = (
     _per_reason(
         catalogue.DISCONNECTS, DisconnectReason, lambda symbol_state: symbol_state.counts.disconnects.values()
     ),
-    _single(catalogue.BACKOFF, lambda symbol_state, _: symbol_state.backoff_seconds),
+    _of_symbol(catalogue.BACKOFF, lambda symbol_state, _: symbol_state.backoff_seconds),
     _timed(catalogue.EXCHANGE_LATENCY, lambda symbol_state: symbol_state.exchange_latency),
     _timed(catalogue.PROCESSING_LATENCY, lambda symbol_state: symbol_state.processing_latency),
     _timed(catalogue.TOTAL_LATENCY, lambda symbol_state: symbol_state.total_latency),
-    _single(catalogue.NEGATIVE_LATENCY, lambda symbol_state, _: symbol_state.counts.negative_latency),
-    _single(catalogue.HALTED, lambda symbol_state, _: int(symbol_state.gate.halted)),
+    _of_symbol(catalogue.NEGATIVE_LATENCY, lambda symbol_state, _: symbol_state.counts.negative_latency),
+    _of_symbol(catalogue.HALTED, lambda symbol_state, _: int(symbol_state.gate.halted)),
     _per_reason(catalogue.HALT_REASON, GATED, lambda symbol_state: _active(symbol_state.gate)),
     _per_reason(catalogue.HALTS, GATED, lambda symbol_state: symbol_state.gate.halts.values()),
 )
@@ -243,13 +188,18 @@ SYMBOL_METRICS: Final = (
 class MetricsPage:
     """The page at `/metrics`."""
 
-    def __init__(self, state: DaemonState) -> None:
+    def __init__(self, state: DaemonState, of_outputs: Iterable[Metric] = ()) -> None:
+        """Prepare the page.
+
+        Args:
+            of_outputs: the metrics that the outputs and the HTTP side count themselves.
+        """
         self._state = state
-        self._process_rows = dict(_of_process(state))
+        self._process_rows = dict(_of_process(state, of_outputs))
         self._lines: dict[Family, dict[SymbolState, str]] = {metric.family: {} for metric in SYMBOL_METRICS}
         """Made when a symbol is first written: what never changes of its lines."""
         self._stream_states: dict[SymbolState, int] = {}
-        """How many lanes each symbol had when its lines were made."""
+        """How many streams each symbol had when its lines were made."""
         self._interpreter = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._interpreter)
@@ -309,29 +259,8 @@ class MetricsPage:
         return classic.generate_latest(self._interpreter).decode()
 
 
-def _sample(family: Family, labels: str, read: Read) -> Sample:
-    return Sample(f"{family.name}{{{labels}}} " if labels else f"{family.name} ", read)
-
-
-def _by_reason(
-    family: Family, labels: str, counts: Mapping[AnyReason, int], reasons: Iterable[AnyReason]
-) -> list[Row]:
-    comma = f"{labels}," if labels else ""
-    return [_sample(family, f'{comma}reason="{reason}"', _count(counts, reason)) for reason in reasons]
-
-
-def _count(counts: Mapping[AnyReason, int], reason: AnyReason) -> Read:
-    return lambda _: counts[reason]
-
-
 def _is_source(state: DaemonState, source: Source) -> Read:
     return lambda _: state.source is source
-
-
-def _number(value: float) -> str:
-    if value == math.inf:
-        return "+Inf"
-    return str(int(value)) if isinstance(value, int) else repr(value)
 
 
 def _escaped(text: str) -> str:

@@ -7,25 +7,32 @@ monotonic seconds.
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from dataclasses import dataclass
 
-MESSAGES_PER_SECOND: Final = 5
-"""Pings and pongs count as well as requests."""
-PING_SECONDS: Final = 20.0
-PONG_SECONDS: Final = 60.0
-"""How long a ping may stay without its answer."""
+
+@dataclass(frozen=True, slots=True)
+class ClientRules:
+    """What a consumer has to keep to."""
+
+    messages_per_second: int = 5
+    """Pings and pongs count as well as requests."""
+    ping_seconds: float = 20.0
+    """How often it is pinged."""
+    pong_seconds: float = 60.0
+    """How long a ping may stay without its answer."""
 
 
 class ClientLimits:
     """How fast one consumer speaks, and whether it answers pings."""
 
-    def __init__(self) -> None:
-        self._heard: deque[float] = deque(maxlen=MESSAGES_PER_SECOND)
+    def __init__(self, rules: ClientRules) -> None:
+        self._rules = rules
+        self._heard: deque[float] = deque(maxlen=rules.messages_per_second)
         self._unanswered: dict[bytes, float] = {}
 
     def may_speak(self, now: float) -> bool:
         """Count a message from the consumer; False if it is one too many within a second."""
-        is_full = len(self._heard) == MESSAGES_PER_SECOND and self._heard[0] > now - 1.0
+        is_full = len(self._heard) == self._rules.messages_per_second and self._heard[0] > now - 1.0
         self._heard.append(now)
         return not is_full
 
@@ -41,4 +48,4 @@ class ClientLimits:
 
     def is_silent(self, now: float) -> bool:
         """Say whether a ping has been without an answer for too long."""
-        return any(now - sent_at >= PONG_SECONDS for sent_at in self._unanswered.values())
+        return any(now - sent_at >= self._rules.pong_seconds for sent_at in self._unanswered.values())

@@ -15,14 +15,15 @@ from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from socket import IPPROTO_TCP, TCP_NOTSENT_LOWAT
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
-from feedd.core.daemon_state import DaemonState
+from feedd.config.settings import Settings
 from feedd.logs import fields
 from feedd.model import ConsumerDisconnect
-from feedd.outputs.ws.client_limits import PING_SECONDS, ClientLimits
+from feedd.outputs.ws.client_limits import ClientLimits, ClientRules
+from feedd.outputs.ws.consumer_counts import ConsumerCounts
 from feedd.outputs.ws.frame_writer import ping_frame, pong_frame
 
 log = logging.getLogger(__name__)
@@ -47,32 +48,52 @@ _CLOSE_CODES: Final = {
 }
 
 TextHandler = Callable[[bytes], None]
-"""Told what a consumer says."""
+"""Takes what a consumer says."""
 Socket = web.WebSocketResponse[Literal[False]]
 """A WebSocket that hands out text as bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Why a consumer is let go, and what it is told."""
+    """Why a consumer is let go, and the text of its close frame."""
 
     reason: ConsumerDisconnect
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """How far behind a consumer may be."""
+
+    max_bytes: int
+    max_messages: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return what the settings allow."""
+        return cls(settings.consumer_queue_bytes, settings.consumer_queue_messages)
 
 
 class Consumer:
     """A connected consumer."""
 
     def __init__(
-        self, state: DaemonState, request: web.Request, response: Socket, transport: asyncio.Transport
+        self,
+        request: web.Request,
+        response: Socket,
+        transport: asyncio.Transport,
+        counts: ConsumerCounts,
+        limits: QueueLimits,
+        rules: ClientRules,
     ) -> None:
         self.name = name_of(request)
         self.response = response
-        self.streams: Collection[str] = ()
-        """What it has subscribed to; nothing where there is nothing to choose."""
+        self._streams: Collection[str] = ()
         self.delivered = 0
         """Messages that its socket was given."""
-        self._state = state
+        self._counts = counts
+        self._limits = limits
+        self._rules = rules
         self._request = request
         self._protocol = request.protocol
         self._transport = transport
@@ -81,7 +102,7 @@ class Consumer:
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._behind_since: float | None = None
-        self._client_limits = ClientLimits()
+        self._client_limits = ClientLimits(rules)
         self._catching_up: asyncio.Task[None] | None = None
         self._ping_timer: asyncio.TimerHandle | None = None
         self._is_over = False
@@ -110,19 +131,25 @@ class Consumer:
 
     async def serve(self, handle_text: TextHandler) -> None:
         """Serve until one side ends it."""
-        counts = self._state.consumers
-        counts.connected += 1
+        self._counts.joined()
         self._ping_later()
         listening = asyncio.create_task(self._listen(handle_text))
         ending = Close(ConsumerDisconnect.CLIENT, "")
         try:
             ending = await self._end
         finally:
-            counts.connected -= 1
-            counts.disconnects[ending.reason] += 1
+            self._counts.left(ending.reason)
             self._log_end(ending)
             await self._stop(listening)
             await self._close(ending)
+
+    def shows(self, streams: Collection[str]) -> None:
+        """Describe it with these streams, which may change; without any there is nothing to choose."""
+        self._streams = streams
+
+    def apply_limits(self, limits: QueueLimits) -> None:
+        """Let it be as far behind as this from now on."""
+        self._limits = limits
 
     def describe(self) -> dict[str, Any]:
         """Return what a person asks of a consumer. Durations are seconds."""
@@ -131,7 +158,7 @@ class Consumer:
             "name": self.name,
             "address": self._request.remote,
             "path": self._request.path,
-            "streams": len(self.streams),
+            "streams": len(self._streams),
             "connected_seconds": round(now - self._since, 3),
             "delivered": self.delivered,
             "waiting_messages": len(self._waiting),
@@ -146,8 +173,7 @@ class Consumer:
         return self._waiting_bytes + self._transport.get_write_buffer_size()
 
     def _bound_buffers(self) -> None:
-        limit = self._state.settings.consumer_queue_bytes
-        self._transport.set_write_buffer_limits(high=min(SOCKET_BYTES, limit // 2))
+        self._transport.set_write_buffer_limits(high=min(SOCKET_BYTES, self._limits.max_bytes // 2))
         tcp = self._transport.get_extra_info("socket")
         tcp.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, _KERNEL_BYTES)
 
@@ -159,11 +185,7 @@ class Consumer:
     def _put_off(self, frame: bytes) -> None:
         self._waiting.append(frame)
         self._waiting_bytes += len(frame)
-        settings = self._state.settings
-        if (
-            self._unread_bytes > settings.consumer_queue_bytes
-            or len(self._waiting) > settings.consumer_queue_messages
-        ):
+        if self._unread_bytes > self._limits.max_bytes or len(self._waiting) > self._limits.max_messages:
             self.end(ConsumerDisconnect.SLOW)
         elif self._catching_up is None:
             self._behind_since = time.monotonic()
@@ -192,7 +214,7 @@ class Consumer:
 
     def _drop_waiting(self, is_counted: bool) -> None:
         if is_counted:
-            self._state.consumers.messages_dropped += len(self._waiting)
+            self._counts.dropped(len(self._waiting))
         self._waiting.clear()
         self._waiting_bytes = 0
 
@@ -234,7 +256,7 @@ class Consumer:
         self._ping_later()
 
     def _ping_later(self) -> None:
-        self._ping_timer = asyncio.get_running_loop().call_later(PING_SECONDS, self._keep_alive)
+        self._ping_timer = asyncio.get_running_loop().call_later(self._rules.ping_seconds, self._keep_alive)
 
     # --- ending
 
@@ -271,7 +293,7 @@ class Consumer:
                 await self.response.close(code=code, message=_close_text(ending.text))
         except (TimeoutError, ConnectionError):
             if ending.reason is not ConsumerDisconnect.CLIENT:
-                self._state.consumers.messages_dropped += self._count_unsent()
+                self._counts.dropped(self._count_unsent())
             transport.abort()
         else:
             # A transport closes only once all is written: one that doesn't read would put that off for ever.
@@ -286,16 +308,26 @@ class Consumer:
 class ConsumerRegistry:
     """Who is connected, and whether there is room for more."""
 
-    def __init__(self, state: DaemonState) -> None:
-        self._state = state
+    def __init__(self, settings: Settings, rules: ClientRules | None = None) -> None:
+        """Begin with nobody, and room for as many as the settings say."""
+        self.counts = ConsumerCounts()
+        self._places = settings.consumers_max
+        self._limits = QueueLimits.of(settings)
+        self._rules = rules or ClientRules()
         self._present: dict[Consumer, None] = {}
+
+    def apply_settings(self, _: Settings, new: Settings) -> None:
+        """Give that much room from now on, also to those who are there; nobody is let go for it at once."""
+        self._places = new.consumers_max
+        self._limits = QueueLimits.of(new)
+        for consumer in self._present:
+            consumer.apply_limits(self._limits)
 
     async def admit(self, request: web.Request) -> Consumer:
         """Shake hands. Raises an HTTP error where the request is no handshake or there is no room."""
-        counts, settings = self._state.consumers, self._state.settings
-        if counts.connected >= settings.consumers_max:
-            counts.disconnects[ConsumerDisconnect.LIMIT] += 1
-            text = f"all {settings.consumers_max} places for consumers are taken\n"
+        if self.counts.connected >= self._places:
+            self.counts.refused(ConsumerDisconnect.LIMIT)
+            text = f"all {self._places} places for consumers are taken\n"
             raise web.HTTPServiceUnavailable(text=text)
         response: Socket = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
@@ -312,7 +344,7 @@ class ConsumerRegistry:
         transport = request.transport
         if transport is None or transport.is_closing():
             raise web.HTTPBadRequest(text="handshake: the consumer has left\n")
-        return Consumer(self._state, request, response, transport)
+        return Consumer(request, response, transport, self.counts, self._limits, self._rules)
 
     async def serve(self, consumer: Consumer, handle_text: TextHandler = lambda _: None) -> None:
         """Serve a consumer until one side ends it."""
@@ -322,9 +354,9 @@ class ConsumerRegistry:
         finally:
             del self._present[consumer]
 
-    def describe(self) -> list[dict[str, Any]]:
-        """Return what a person asks of every consumer."""
-        return [consumer.describe() for consumer in self._present]
+    def status(self) -> dict[str, Any]:
+        """Return what a person asks of the consumers, and of every one of them."""
+        return {**self.counts.status(), "present": [consumer.describe() for consumer in self._present]}
 
     def stop(self) -> None:
         """Let everyone go, because the daemon stops."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from feedd.logs import fields
@@ -29,9 +29,11 @@ TURNS_PENDING: Final = 1000
 class FrameSink(Protocol):
     """What has to be known of a consumer to write to it."""
 
-    def send(self, frame: bytes) -> None: ...
+    def send(self, frame: bytes) -> None:
+        """Send a frame, or keep it until it can be sent."""
 
-    def end(self, reason: ConsumerDisconnect, text: str = "") -> None: ...
+    def end(self, reason: ConsumerDisconnect, text: str = "") -> None:
+        """Let the consumer go."""
 
 
 class FanoutMessage:
@@ -68,15 +70,18 @@ class Channel:
         self._turns: tuple[Turn, ...] | None = None
 
     def add(self, listener: FrameSink, combined: bool) -> None:
+        """Let a listener have what comes from now on, in that form."""
         self.listeners[combined][listener] = None
         self._turns = None
 
     def remove(self, listener: FrameSink, combined: bool) -> None:
+        """Let a listener that has that form have no more."""
         del self.listeners[combined][listener]
         self._turns = None
 
     @property
     def is_empty(self) -> bool:
+        """Whether nobody listens any more."""
         return not any(self.listeners.values())
 
     @property
@@ -94,7 +99,13 @@ class Channel:
 class Fanout:
     """Hands every message to those who listen to its stream, to each in the order in which they came."""
 
-    def __init__(self) -> None:
+    def __init__(self, count_failure: Callable[[], None]) -> None:
+        """Prepare the way.
+
+        Args:
+            count_failure: called for every bug that was contained and logged.
+        """
+        self._count_failure = count_failure
         self._channels: dict[str, Channel] = {}
         self._tuned: dict[FrameSink, tuple[frozenset[str], bool]] = {}
         self._pending: deque[tuple[FanoutMessage, tuple[Turn, ...]]] = deque()
@@ -141,8 +152,9 @@ class Fanout:
             self._write_turn()
 
     def _schedule(self) -> None:
-        self._is_scheduled = True
+        # In this order: were it marked first, a failure would leave all listeners unheard for good.
         asyncio.get_running_loop().call_soon(self._take_turn)
+        self._is_scheduled = True
 
     def _take_turn(self) -> None:
         written = 0
@@ -168,6 +180,7 @@ class Fanout:
         except Exception:
             # No trouble with a consumer may halt a symbol, and none may miss a message without being told.
             log.exception("a bug was contained; some consumers are let go", extra=fields(stream=message.name))
+            self._count_failure()
             for listener in listeners:
                 listener.end(ConsumerDisconnect.PROTOCOL_ERROR, "internal error")
         return len(listeners)

@@ -1,10 +1,10 @@
 """The relay: Binance's streams, from this daemon. An existing client needs nothing but another URL.
 
-It answers as Binance does (binance.requests), and passes on what the exchange has sent, byte for byte. What
-Binance doesn't have: `on_halt=close` ends a connection when a gate of its symbols closes, `allow=static` says
-that recorded data is wanted, `backfill=1` that missed trades are wanted late (each in an envelope that marks
-it), and `name=` is what operators see. Without `allow=static` nobody ever gets a message that is not the
-market's.
+It answers as Binance does (binance.common.stream_protocol), and passes on what the exchange has sent, byte
+for byte. What Binance doesn't have: `on_halt=close` ends a connection when a gate of its symbols closes,
+`allow=static` says that recorded data is wanted, `backfill=1` that missed trades are wanted late (each in an
+envelope that marks it), and `name=` is what operators see. Without `allow=static` nobody ever gets a message
+that is not the market's.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Final
 
 from aiohttp import web
 
+from feedd.config.settings import Settings
 from feedd.config.venue_choice import venue_for
 from feedd.core.daemon_state import DaemonState
 from feedd.core.gate import GateChange
@@ -24,6 +25,7 @@ from feedd.core.stream_state import StreamState
 from feedd.core.symbol_state import SymbolState
 from feedd.logs import fields
 from feedd.model import ConsumerDisconnect, Source
+from feedd.outputs.output import OutputFailures
 from feedd.outputs.ws.consumer import Consumer, ConsumerRegistry, Socket
 from feedd.outputs.ws.fanout import Fanout
 from feedd.outputs.ws.frame_writer import text_frame
@@ -60,26 +62,32 @@ class RelayConsumer:
 class Relay:
     """Everyone who listens to streams."""
 
-    def __init__(self, state: DaemonState, registry: ConsumerRegistry) -> None:
+    def __init__(self, state: DaemonState, registry: ConsumerRegistry, failures: OutputFailures) -> None:
         self._state = state
         self._registry = registry
-        self._fanout = Fanout()
-        self._backfill = Fanout()
+        self._failures = failures
+        self._fanout = Fanout(self._count_failure)
+        self._backfill = Fanout(self._count_failure)
         self._listeners: dict[Consumer, RelayConsumer] = {}
         self._source = state.source
         self._names_logged: set[str] = set()
 
-    # --- what the daemon tells
+    # --- what the daemon hands on
 
     def deliver(self, stream_state: StreamState, frame: bytes) -> None:
         """Pass a message on to those who listen to its stream."""
-        if self._state.source is not self._source:
-            self._apply_source()
-        self._fanout.deliver(stream_state.wire_name, frame)
+        # Nobody stands between the symbol's pipeline and this who could contain a bug.
+        try:
+            self._fanout.deliver(stream_state.wire_name, frame)
+        except Exception:
+            self._lose(stream_state.wire_name)
 
     def deliver_backfill(self, stream_state: StreamState, frame: bytes) -> None:
         """Pass a message that was missed and fetched later on to those who want such."""
-        self._backfill.deliver(stream_state.wire_name, frame)
+        try:
+            self._backfill.deliver(stream_state.wire_name, frame)
+        except Exception:
+            self._lose(stream_state.wire_name)
 
     def is_heard(self, symbol: str) -> bool:
         """Tell whether anybody listens to a stream of the symbol."""
@@ -91,20 +99,33 @@ class Relay:
         if change.halted:
             self._end_halted()
 
-    def settings_changed(self) -> None:
-        """Apply the settings: the source, the symbols or the streams may be others now."""
+    def apply_settings(self, _: Settings, __: Settings) -> None:
+        """Follow the settings, which the state has already: other sources, symbols or streams.
+
+        To be called before the first message of another source: who did not ask for static data is let go
+        here, and no message is looked at for it.
+        """
         self._apply_source()
         self._end_halted()
         self._names_logged.clear()
         self._log_unheld(self._fanout.names, "listeners hear no more of streams that are not configured")
 
-    def stop(self) -> None:
-        """Write what is owed, before everyone is let go."""
-        self._flush()
-
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what is owed."""
         self._fanout.flush()
         self._backfill.flush()
+
+    # --- bugs
+
+    def _lose(self, name: str) -> None:
+        """Contain the bug that is being handled. No one may miss a message of a stream without being told."""
+        self._failures.contain("relay", "deliver")
+        for consumer, listener in self._listeners.items():
+            if name in listener.subscriber.streams:
+                consumer.end(ConsumerDisconnect.PROTOCOL_ERROR, "internal error")
+
+    def _count_failure(self) -> None:
+        self._failures.count("relay")
 
     # --- one consumer
 
@@ -116,10 +137,12 @@ class Relay:
         if closes_on_halt:
             self._refuse_halted(target.names)
         consumer = await self._registry.admit(request)
+        if self._source is Source.STATIC and not allows_static:
+            consumer.end(ConsumerDisconnect.STATIC_SOURCE)  # the source has changed during the handshake
         listener = RelayConsumer(
             consumer, Subscriber(target.combined), closes_on_halt, allows_static, wants_backfill
         )
-        consumer.streams = listener.subscriber.streams
+        consumer.shows(listener.subscriber.streams)
         self._listeners[consumer] = listener
         try:
             self._begin(listener, target)
@@ -140,7 +163,7 @@ class Relay:
             self._answer(listener, too_many_streams())
 
     def _handle_text(self, listener: RelayConsumer, text: bytes) -> None:
-        self._flush()  # what was put down for it is still due as it was wanted
+        self.flush()  # what was put down for it is still due as it was wanted
         try:
             request = parse_request(text)
             if request.method is Method.SUBSCRIBE and not self._holds_all(request.names):
@@ -169,7 +192,7 @@ class Relay:
 
     def _refuse_static(self, allows_static: bool) -> None:
         if self._state.source is Source.STATIC and not allows_static:
-            self._state.consumers.disconnects[ConsumerDisconnect.STATIC_SOURCE] += 1
+            self._registry.counts.refused(ConsumerDisconnect.STATIC_SOURCE)
             text = "the source is static data, not the market's: only who asks with allow=static gets it\n"
             raise web.HTTPServiceUnavailable(text=text)
 
@@ -179,7 +202,7 @@ class Relay:
                 raise web.HTTPNotFound(text=f"symbol {symbol!r} is not configured\n")
         halted = self._halted(names)
         if halted:
-            self._state.consumers.disconnects[ConsumerDisconnect.HALT] += 1
+            self._registry.counts.refused(ConsumerDisconnect.HALT)
             raise web.HTTPServiceUnavailable(text=f"{halted}\n")
 
     def _halted(self, names: Iterable[str]) -> str:
@@ -200,7 +223,7 @@ class Relay:
         if listener.closes_on_halt:
             halted = self._halted(listener.subscriber.streams)
             if halted:
-                self._flush()
+                self.flush()
                 listener.consumer.end(ConsumerDisconnect.HALT, halted)
 
     def _apply_source(self) -> None:
@@ -208,11 +231,13 @@ class Relay:
         if self._source is self._state.source:
             return
         self._source = self._state.source
-        self._flush()
-        if self._source is Source.STATIC:
-            for listener in self._listeners.values():
-                if not listener.allows_static:
-                    listener.consumer.end(ConsumerDisconnect.STATIC_SOURCE)
+        try:
+            self.flush()
+        finally:  # whatever goes wrong with what is owed
+            if self._source is Source.STATIC:
+                for listener in self._listeners.values():
+                    if not listener.allows_static:
+                        listener.consumer.end(ConsumerDisconnect.STATIC_SOURCE)
 
     # --- which streams there are
 
@@ -221,9 +246,8 @@ class Relay:
         if symbol != symbol.lower() or symbol.upper() not in self._state.symbols:
             return False
         if self._source is Source.STATIC:
-            return (
-                stream in venue_for(self._state.settings).streams
-            )  # which of them a file holds is known once it is played
+            # Which of them a file holds is known once it is played.
+            return stream in venue_for(self._state.settings).streams
         return stream in self._state.settings.streams
 
     def _holds_all(self, names: Iterable[str]) -> bool:

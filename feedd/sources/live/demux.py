@@ -120,8 +120,7 @@ class Demultiplexer:
 
     def accept(self, record: ConnectionRecord, raw: bytes, read_at: float) -> None:
         """Take a text frame that was read at a monotonic time."""
-        name = stream_in(raw)
-        bound_stream = None if name is None else self._peeked.get(name)
+        bound_stream = self._peeked.get(stream_in(raw))
         frame = None if bound_stream is None else bound_stream.first_look(raw)
         if bound_stream is None or frame is None:
             self._decode_again(record, raw, read_at)

@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-from feedd.outputs.http.listener import WAITING_MAX
+from feedd.outputs.http.listener import ListenerLimits
 from tests.client.test_gate import HIT, Asker, Daemons, asking, daemons
 
 CONNECTIONS = 500
@@ -78,7 +78,7 @@ async def test_flood_holds_up_neither_feed_nor_gate(tmp_path: Path) -> None:
                 # A newcomer waits in the line of the flood, and gets in.
                 assert time.monotonic() - began < 3.0
                 assert flooder.returncode is None
-                assert await turned_away(starter.url) >= CONNECTIONS - WAITING_MAX
+                assert await turned_away(starter.url) >= CONNECTIONS - ListenerLimits().waiting
             symbol = during["symbols"][HIT]
             assert symbol["latency_seconds"]["processing"]["p99"] < 0.01
             assert symbol["halts"] == {"kill_switch": FLIPS}  # never stale, late or disconnected

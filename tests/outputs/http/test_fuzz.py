@@ -22,12 +22,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedd.outputs.http import server
+from feedd.outputs.http import handlers
 from tests.alerts.stack import free_port
 from tests.outputs.webs import TOKEN, digest, hashed
 
 WEBSOCKETS = ["/gate/events", "/stream", "/ws", "/ws/spy@trade"]
-PATHS = ["/", *(path for path, _ in server._PAGES), *WEBSOCKETS, "/nowhere", "*", ""]
+PATHS = ["/", *(path for path, _ in handlers._PAGES), *WEBSOCKETS, "/nowhere", "*", ""]
 ANSWER_SECONDS = 0.02
 """Who has not answered by then was not asked anything whole."""
 GROWTH_KIB = 12 * 1024

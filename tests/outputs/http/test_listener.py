@@ -1,4 +1,4 @@
-"""The door of the HTTP side: floods, slow clients and large requests stay within their bounds."""
+"""The connections of the HTTP side: floods, slow clients and large requests stay within their bounds."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 import pytest_asyncio
 
+from feedd.daemon import DaemonTiming
 from feedd.model import ConsumerDisconnect, Rejection
-from feedd.outputs.http import listener as door
-from feedd.outputs.http import server as web
+from feedd.outputs.http.listener import ListenerLimits
+from feedd.outputs.http.server import HttpLimits
 from tests.alerts.stack import answers, free_port, start
 from tests.outputs.http.test_server import static_settings
 from tests.outputs.http.test_web_access import USERS, files, guarded
+from tests.outputs.relaying import gate_events_of
 from tests.outputs.webs import TLS, Files
 from tests.running import Running, running
 
@@ -79,7 +82,7 @@ async def is_ended(connection: Connection, within: float = 5.0) -> bool:
 @contextmanager
 def rejections(daemon: Running, **expected: int) -> Iterator[None]:
     """Expect that so many more are turned away within the block."""
-    counts = daemon.daemon.state.rejections
+    counts = daemon.daemon.http.rejections
     before = dict(counts)
     yield
     risen = {
@@ -88,23 +91,22 @@ def rejections(daemon: Running, **expected: int) -> Iterator[None]:
     assert risen == {Rejection(reason): count for reason, count in expected.items()}
 
 
+def within(listener: ListenerLimits | None = None, **limits: Any) -> DaemonTiming:
+    """Return the times of a daemon whose HTTP side has these limits."""
+    return DaemonTiming(http=HttpLimits(**limits, listener=listener or ListenerLimits()))
+
+
 @pytest.mark.parametrize("said", [b"", b"G", HALF_A_HEAD])
-async def test_head_that_does_not_come_ends_the_connection(
-    monkeypatch: pytest.MonkeyPatch, clients: Clients, said: bytes
-) -> None:
-    monkeypatch.setattr(web, "HEAD_SECONDS", 0.5)
-    async with running(static_settings()) as daemon:
+async def test_head_that_does_not_come_ends_the_connection(clients: Clients, said: bytes) -> None:
+    async with running(static_settings(), timing=within(head_seconds=0.5)) as daemon:
         began = time.monotonic()
         connection = await clients.open(daemon, said)
         assert await is_ended(connection)
         assert 0.4 < time.monotonic() - began < 1.5
 
 
-async def test_head_that_comes_drop_by_drop_ends_the_connection_as_well(
-    monkeypatch: pytest.MonkeyPatch, clients: Clients
-) -> None:
-    monkeypatch.setattr(web, "HEAD_SECONDS", 0.5)
-    async with running(static_settings()) as daemon:
+async def test_head_that_comes_drop_by_drop_ends_the_connection_as_well(clients: Clients) -> None:
+    async with running(static_settings(), timing=within(head_seconds=0.5)) as daemon:
         connection = await clients.open(daemon)
         ending = asyncio.create_task(is_ended(connection))
         began = time.monotonic()
@@ -114,45 +116,42 @@ async def test_head_that_comes_drop_by_drop_ends_the_connection_as_well(
         assert time.monotonic() - began < 1.5
 
 
-async def test_tls_handshake_that_is_not_finished_ends_the_connection(
-    monkeypatch: pytest.MonkeyPatch, clients: Clients, files: Files
-) -> None:
-    monkeypatch.setattr(door, "HANDSHAKE_SECONDS", 0.3)
-    async with guarded(files, TLS) as daemon:
+async def test_tls_handshake_that_is_not_finished_ends_the_connection(clients: Clients, files: Files) -> None:
+    timing = within(ListenerLimits(handshake_seconds=0.3))
+    async with guarded(files, TLS, timing) as daemon:
         with rejections(daemon, tls=2):
             connections = [await clients.open(daemon, said) for said in (b"", b"\x16\x03\x01\x02\x00\x01")]
             assert [await is_ended(connection) for connection in connections] == [True, True]
-            await daemon.until(lambda daemon: not daemon.daemon._web._listener._waiting)
+            await daemon.until(lambda daemon: not daemon.daemon.http._listener._waiting)
 
 
 @pytest.mark.parametrize("with_tls", [False, True])
 async def test_flood_pushes_out_who_has_waited_longest_and_nobody_in_earnest(
-    monkeypatch: pytest.MonkeyPatch, clients: Clients, files: Files, with_tls: bool
+    clients: Clients, files: Files, with_tls: bool
 ) -> None:
-    monkeypatch.setattr(door, "WAITING_MAX", 20)
-    async with guarded(files, (TLS if with_tls else "") + USERS) as daemon:
+    timing = within(ListenerLimits(waiting=20))
+    async with guarded(files, (TLS if with_tls else "") + USERS, timing) as daemon:
         with rejections(daemon, flood=11, unauthorized=1):
             flood = [await clients.open(daemon, HALF_A_HEAD[:4]) for _ in range(30)]
             async with daemon.http.get(f"{daemon.url}/gate", ssl=files.trusting()) as response:
                 assert response.status == 401
-            assert len(daemon.daemon._web._listener._waiting) == 20
+            assert len(daemon.daemon.http._listener._waiting) == 20
         assert all([await is_ended(connection) for connection in flood[:11]])
         assert not await is_ended(flood[11], within=0.1)
         clients.hang_up()
-        await daemon.until(lambda daemon: len(daemon.daemon._web._listener._clients) <= 1)
+        await daemon.until(lambda daemon: len(daemon.daemon.http._listener._clients) <= 1)
 
 
-async def test_consumers_are_no_part_of_the_flood(monkeypatch: pytest.MonkeyPatch, clients: Clients) -> None:
-    monkeypatch.setattr(door, "WAITING_MAX", 3)
-    monkeypatch.setattr(door, "ANSWERED_MAX", 3)
-    async with running(static_settings()) as daemon:
+async def test_consumers_are_no_part_of_the_flood(clients: Clients) -> None:
+    timing = within(ListenerLimits(waiting=3, answered=3))
+    async with running(static_settings(), timing=timing) as daemon:
         sockets = [await daemon.http.ws_connect(f"{daemon.url}/gate/events") for _ in range(10)]
         with rejections(daemon, flood=7):
             for _ in range(10):
                 await clients.open(daemon)
-            await daemon.until(lambda daemon: len(daemon.daemon._web._listener._waiting) == 3)
-            await daemon.until(lambda daemon: daemon.daemon.state.rejections[Rejection.FLOOD] == 7)
-        daemon.daemon._gate_events.state_changed()
+            await daemon.until(lambda daemon: len(daemon.daemon.http._listener._waiting) == 3)
+            await daemon.until(lambda daemon: daemon.daemon.http.rejections[Rejection.FLOOD] == 7)
+        gate_events_of(daemon).send_state()
         for socket in sockets:
             assert [(await socket.receive_json())["type"] for _ in range(2)] == ["state", "state"]
             await socket.close()
@@ -171,23 +170,19 @@ GOOD_HANDSHAKE = (
 GET_METRICS = b"GET /metrics HTTP/1.1\r\nHost: feedd\r\n\r\n"
 
 
-async def test_answer_that_nobody_reads_ends_the_connection(
-    monkeypatch: pytest.MonkeyPatch, clients: Clients
-) -> None:
-    monkeypatch.setattr(door, "STALLED_SECONDS", 0.5)
-    async with running(static_settings(**large_settings())) as daemon:
+async def test_answer_that_nobody_reads_ends_the_connection(clients: Clients) -> None:
+    timing = within(ListenerLimits(stalled_seconds=0.5))
+    async with running(static_settings(**large_settings()), timing=timing) as daemon:
         with rejections(daemon, stalled=1):
             await clients.open(daemon, GET_METRICS)
-            await daemon.until(lambda daemon: daemon.daemon.state.rejections[Rejection.STALLED] == 1)
-            await daemon.until(lambda daemon: not daemon.daemon._web._listener._clients)
+            await daemon.until(lambda daemon: daemon.daemon.http.rejections[Rejection.STALLED] == 1)
+            await daemon.until(lambda daemon: not daemon.daemon.http._listener._clients)
 
 
-async def test_answer_that_is_read_slowly_is_sent_to_its_end(
-    monkeypatch: pytest.MonkeyPatch, clients: Clients
-) -> None:
-    monkeypatch.setattr(door, "STALLED_SECONDS", 0.1)
-    async with running(static_settings(**large_settings())) as daemon:
-        for listener in daemon.daemon._web._listener._listeners:
+async def test_answer_that_is_read_slowly_is_sent_to_its_end(clients: Clients) -> None:
+    timing = within(ListenerLimits(stalled_seconds=0.1))
+    async with running(static_settings(**large_settings()), timing=timing) as daemon:
+        for listener in daemon.daemon.http._listener._listeners:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # or the kernel takes all of it
         with rejections(daemon):
             reader, _ = await clients.open(
@@ -201,31 +196,27 @@ async def test_answer_that_is_read_slowly_is_sent_to_its_end(
             assert time.monotonic() - began > 0.3
 
 
-async def test_consumer_that_pauses_is_left_to_its_own_bounds(
-    monkeypatch: pytest.MonkeyPatch, clients: Clients
-) -> None:
-    monkeypatch.setattr(door, "STALLED_SECONDS", 0.1)
-    async with running(static_settings(**large_settings())) as daemon:
+async def test_consumer_that_pauses_is_left_to_its_own_bounds(clients: Clients) -> None:
+    timing = within(ListenerLimits(stalled_seconds=0.1))
+    async with running(static_settings(**large_settings()), timing=timing) as daemon:
         with rejections(daemon):
             await clients.open(daemon, GOOD_HANDSHAKE)
-            await daemon.until(lambda daemon: daemon.daemon.state.consumers.connected == 1)
-            (visitor,) = daemon.daemon._web._listener._clients.values()
-            assert visitor.transport is not None
-            while not visitor.transport.get_write_buffer_size():
-                daemon.daemon._gate_events.state_changed()
+            await daemon.until(lambda daemon: daemon.daemon.consumers.counts.connected == 1)
+            (client,) = daemon.daemon.http._listener._clients.values()
+            assert client.transport is not None
+            while not client.transport.get_write_buffer_size():
+                gate_events_of(daemon).send_state()
                 await asyncio.sleep(0)
             await asyncio.sleep(0.5)  # several looks at who is stalled
-            assert daemon.daemon.state.consumers.connected == 1
+            assert daemon.daemon.consumers.counts.connected == 1
 
 
-async def test_who_is_answered_for_longest_goes_when_there_are_too_many(
-    monkeypatch: pytest.MonkeyPatch, clients: Clients
-) -> None:
-    monkeypatch.setattr(door, "ANSWERED_MAX", 3)
-    async with running(static_settings(**large_settings())) as daemon:
+async def test_who_is_answered_for_longest_goes_when_there_are_too_many(clients: Clients) -> None:
+    timing = within(ListenerLimits(answered=3))
+    async with running(static_settings(**large_settings()), timing=timing) as daemon:
         with rejections(daemon, flood=1):
             flood = [await clients.open(daemon, GET_METRICS) for _ in range(3)]
-            await daemon.until(lambda daemon: len(daemon.daemon._web._listener._answered) == 3)
+            await daemon.until(lambda daemon: len(daemon.daemon.http._listener._answered) == 3)
             assert (await daemon.get("/-/healthy"))[0] == 200
         assert await is_ended(flood[0])
         began = time.monotonic()
@@ -269,9 +260,8 @@ async def test_handshake_that_is_no_text_is_refused(
     assert "Traceback" not in caplog.text
 
 
-async def test_body_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, clients: Clients) -> None:
-    monkeypatch.setattr(web, "BODY_SECONDS", 0.2)
-    async with running(static_settings()) as daemon:
+async def test_body_is_not_waited_for(clients: Clients) -> None:
+    async with running(static_settings(), timing=within(body_seconds=0.2)) as daemon:
         connection = await clients.open(
             daemon, b"GET /-/healthy" + HEAD + b"Content-Length: 1000000000\r\n\r\nx"
         )
@@ -286,8 +276,8 @@ async def test_frame_beyond_its_bounds_ends_the_consumer() -> None:
             while not socket.closed:
                 await socket.receive()
             assert socket.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
-        await daemon.until(lambda daemon: daemon.daemon.state.consumers.connected == 0)
-        assert daemon.daemon.state.consumers.disconnects[ConsumerDisconnect.PROTOCOL_ERROR] == 1
+        await daemon.until(lambda daemon: daemon.daemon.consumers.counts.connected == 0)
+        assert daemon.daemon.consumers.counts.disconnects[ConsumerDisconnect.PROTOCOL_ERROR] == 1
 
 
 async def test_flood_beyond_the_file_descriptors_is_survived(tmp_path: Path) -> None:

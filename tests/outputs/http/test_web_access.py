@@ -19,6 +19,7 @@ from feedd.cli.daemon_address import by_settings, by_url
 from feedd.cli.flag_commands import FLAG_COMMANDS, set_and_confirm
 from feedd.cli.status import show_status
 from feedd.config.resolve import resolve
+from feedd.daemon import DaemonTiming
 from feedd.errors import SettingsError
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Rejection
@@ -40,11 +41,13 @@ def files(tmp_path: Path) -> Files:
 
 
 @asynccontextmanager
-async def guarded(files: Files, text: str, **more: str) -> AsyncIterator[Running]:
+async def guarded(
+    files: Files, text: str, timing: DaemonTiming | None = None, **more: str
+) -> AsyncIterator[Running]:
     """Run a daemon on static data behind that web config; its URL says what it speaks."""
     values = {"FEEDD_LISTEN": "127.0.0.1:0", "FEEDD_WEB_CONFIG": str(files.write(text))}
-    async with running(resolve(None, {}, values | more).settings) as daemon:
-        yield replace(daemon, url=daemon.url.replace("http", daemon.daemon._web.scheme))
+    async with running(resolve(None, {}, values | more).settings, timing=timing) as daemon:
+        yield replace(daemon, url=daemon.url.replace("http", daemon.daemon.http.scheme))
 
 
 async def status_of(daemon: Running, path: str, context: Any = True, **headers: str) -> int:
@@ -64,7 +67,7 @@ async def test_every_path_wants_credentials(files: Files, path: str) -> None:
                 ]
         async with daemon.http.post(daemon.url + path) as response:
             assert response.status == 401
-        assert daemon.daemon.state.rejections[Rejection.UNAUTHORIZED] == 3
+        assert daemon.daemon.http.rejections[Rejection.UNAUTHORIZED] == 3
         allowed = {await status_of(daemon, path, **headers) for headers in (BASIC, BEARER)}
         assert 401 not in allowed
         assert len(allowed) == 1
@@ -109,7 +112,7 @@ async def test_tls_serves_who_trusts_its_authority(files: Files) -> None:
         with pytest.raises(aiohttp.ClientError):
             async with daemon.http.get(daemon.url.replace("https", "http")):
                 pass
-        await daemon.until(lambda daemon: daemon.daemon.state.rejections[Rejection.TLS] >= 2)
+        await daemon.until(lambda daemon: daemon.daemon.http.rejections[Rejection.TLS] >= 2)
 
 
 async def test_older_tls_is_refused(files: Files) -> None:
@@ -158,7 +161,7 @@ async def followed(files: Files, text: str) -> AsyncIterator[tuple[EnvFile, Runn
         env_file.set(FEEDD_WEB_CONFIG=str(files.write(text)))
         async with running_on(env_file.path) as daemon:
             await daemon.until_open()
-            yield env_file, replace(daemon, url=daemon.url.replace("http", daemon.daemon._web.scheme))
+            yield env_file, replace(daemon, url=daemon.url.replace("http", daemon.daemon.http.scheme))
 
 
 async def reloaded(daemon: Running) -> None:
@@ -202,7 +205,7 @@ async def test_another_web_config_is_taken_live_even_one_without_tls(files: File
         other = tmp_path / "other.yml"
         other.write_text(USERS)
         env_file.set(FEEDD_WEB_CONFIG=str(other))
-        await daemon.until(lambda daemon: daemon.daemon._web.scheme == "http")
+        await daemon.until(lambda daemon: daemon.daemon.http.scheme == "http")
         plain = replace(daemon, url=daemon.url.replace("https", "http"))
         assert await status_of(plain, "/-/healthy") == 401
         assert await status_of(plain, "/-/healthy", **BASIC) == 200

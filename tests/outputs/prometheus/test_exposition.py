@@ -26,8 +26,12 @@ from feedd.model import (
     Subscription,
 )
 from feedd.outputs.clock_reading import ClockReading
+from feedd.outputs.http.server import HttpServer
+from feedd.outputs.output import OutputFailures, Outputs
 from feedd.outputs.prometheus.catalogue import Format
 from feedd.outputs.prometheus.exposition import LINES_IN_A_PIECE, MetricsPage
+from feedd.outputs.table import OUTPUTS, OutputContext, outputs_of
+from feedd.outputs.ws.consumer import ConsumerRegistry
 from feedd.venues.binance.common.frame import Frame
 from feedd.venues.binance.spot.decode import SpotDecoder
 from feedd.venues.binance.spot.tables import SPOT
@@ -79,6 +83,7 @@ CONTRACT = {
     "feedd_consumer_messages_dropped_total": set(),
     "feedd_consumer_disconnects_total": {"reason"},
     "feedd_http_rejections_total": {"reason"},
+    "feedd_output_failures_total": {"output"},
 }
 """What dashboards, alerts and operators were promised: each metric with its labels."""
 
@@ -87,8 +92,15 @@ def state() -> DaemonState:
     return DaemonState(Settings(symbols=SYMBOLS, realtime=True), NOW.monotonic - 60, NOW.wall - 60)
 
 
+def page_of(of: DaemonState) -> MetricsPage:
+    """Return the page of a daemon with that state, its outputs and its HTTP side."""
+    consumers, failures = ConsumerRegistry(of.settings), OutputFailures()
+    outputs = Outputs(outputs_of(OutputContext(of, consumers, failures)), failures)
+    return HttpServer(of, consumers, outputs).page
+
+
 def page(of: DaemonState, text_format: Format = Format.CLASSIC, now: ClockReading = NOW) -> str:
-    return "".join(MetricsPage(of).pieces(text_format, lambda: now))
+    return "".join(page_of(of).pieces(text_format, lambda: now))
 
 
 def families(text: str) -> dict[str, Metric]:
@@ -141,6 +153,7 @@ def test_every_labelled_series_is_there_from_the_start() -> None:
     assert reasons("feedd_trading_halts") == reasons("feedd_halt_reason_active") == set(GATED)
     assert reasons("feedd_consumer_disconnects") == set(ConsumerDisconnect)
     assert reasons("feedd_http_rejections") == set(Rejection)
+    assert {sample.labels["output"] for sample in found["feedd_output_failures"].samples} == set(OUTPUTS)
     for name, family in found.items():
         for sample in family.samples:
             if "symbol" in sample.labels:

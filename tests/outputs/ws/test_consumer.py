@@ -6,13 +6,13 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from feedd.config.resolve import resolve
-from feedd.core.daemon_state import DaemonState
 from feedd.model import ConsumerDisconnect
 from feedd.outputs.ws import consumer as consumers
 from feedd.outputs.ws.consumer import Consumer, ConsumerRegistry
@@ -27,8 +27,7 @@ class Rig:
     """A server that tells its consumers only what a test tells it to."""
 
     def __init__(self, **settings: str) -> None:
-        self.state = DaemonState(resolve(None, {}, settings).settings, 0.0, 0.0)
-        self.registry = ConsumerRegistry(self.state)
+        self.registry = ConsumerRegistry(resolve(None, {}, settings).settings)
         self.admitted: asyncio.Queue[Consumer] = asyncio.Queue()
         self.heard: list[bytes] = []
         self.url = ""
@@ -40,7 +39,7 @@ class Rig:
         return consumer.response
 
     def counted(self, reason: ConsumerDisconnect) -> int:
-        return self.state.consumers.disconnects[reason]
+        return self.registry.counts.disconnects[reason]
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
@@ -126,7 +125,7 @@ async def test_what_a_socket_does_not_take_waits_and_is_sent_in_order() -> None:
         assert described["delivered"] == told + 300
         consumer.send(text_frame(b"at once again"))
         assert await client.receive_until(TEXT) == b"at once again"
-        assert rig.state.consumers.messages_dropped == 0
+        assert rig.registry.counts.messages_dropped == 0
 
 
 async def test_what_the_kernel_holds_is_small() -> None:
@@ -145,11 +144,11 @@ async def test_who_is_too_far_behind_is_told_so_and_let_go(
     async with serving(**{setting: limit}) as rig, lazy(rig) as (consumer, client), reading(rig) as (_, tap):
         told = tell_until_it_waits(consumer)
         waiting = 1
-        while not rig.state.consumers.messages_dropped:
+        while not rig.registry.counts.messages_dropped:
             consumer.send(FRAME)
             waiting += 1
         assert messages * 0.5 < waiting <= messages + 1
-        assert rig.state.consumers.messages_dropped == waiting
+        assert rig.registry.counts.messages_dropped == waiting
         assert consumer.describe()["waiting_messages"] == 0, "its memory is free at once"
         for _ in range(told - 1):
             assert await client.receive_until(TEXT) == b"x" * 1000
@@ -163,13 +162,13 @@ async def test_who_is_too_far_behind_is_told_so_and_let_go(
 async def test_who_reads_not_even_its_farewell_is_cut_and_what_it_missed_counted() -> None:
     async with serving(FEEDD_CONSUMER_QUEUE_BYTES="200000") as rig, lazy(rig) as (consumer, client):
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # typed as one that only writes
-        while not rig.state.consumers.messages_dropped:
+        while not rig.registry.counts.messages_dropped:
             consumer.send(FRAME)
-        dropped = rig.state.consumers.messages_dropped
-        await rig.until(lambda: rig.state.consumers.messages_dropped > dropped)
-        at_the_socket = rig.state.consumers.messages_dropped - dropped
+        dropped = rig.registry.counts.messages_dropped
+        await rig.until(lambda: rig.registry.counts.messages_dropped > dropped)
+        at_the_socket = rig.registry.counts.messages_dropped - dropped
         assert 0.5 * consumers.SOCKET_BYTES < at_the_socket * len(FRAME) < 1.1 * consumers.SOCKET_BYTES
-        assert rig.state.consumers.connected == 0
+        assert rig.registry.counts.connected == 0
 
 
 async def test_one_that_is_over_is_told_nothing_more() -> None:
@@ -179,7 +178,7 @@ async def test_one_that_is_over_is_told_nothing_more() -> None:
         consumer.send(FRAME)
         assert await tap.until_over() == 1013
         assert tap.texts == []
-        await rig.until(lambda: rig.state.consumers.connected == 0)
+        await rig.until(lambda: rig.registry.counts.connected == 0)
         assert rig.counted(ConsumerDisconnect.HALT) == 1
         assert rig.counted(ConsumerDisconnect.SLOW) == 0
 
@@ -193,7 +192,7 @@ async def test_what_waits_is_still_sent_to_one_that_is_let_go_in_peace() -> None
             assert await client.receive_until(TEXT) == b"x" * 1000
         assert await client.receive_until(TEXT) == b"the last word"
         assert await client.receive_until(CLOSE) == b"\x03\xe9shutdown"
-        assert rig.state.consumers.messages_dropped == 0
+        assert rig.registry.counts.messages_dropped == 0
 
 
 async def test_farewell_fits_in_a_close_frame_whatever_it_says() -> None:
@@ -209,8 +208,8 @@ async def test_one_that_leaves_is_counted_as_gone_and_missed_nothing() -> None:
             tell_until_it_waits(consumer)
         await rig.until(lambda: rig.counted(ConsumerDisconnect.CLIENT) == 1)
         consumer.send(FRAME)
-        assert rig.state.consumers.messages_dropped == 0
-        assert rig.registry.describe() == []
+        assert rig.registry.counts.messages_dropped == 0
+        assert rig.registry.status()["present"] == []
 
 
 async def test_what_is_said_is_heard_in_either_kind_of_message() -> None:
@@ -240,3 +239,26 @@ async def test_stop_lets_everyone_go() -> None:
             rig.registry.stop()
             assert (await one.until_over(), await other.until_over()) == (1001, 1001)
         await rig.until(lambda: rig.counted(ConsumerDisconnect.SHUTDOWN) == 2)
+
+
+async def test_other_limits_hold_for_those_who_are_there_as_well() -> None:
+    async with serving() as rig, lazy(rig) as (consumer, _):
+        tell_until_it_waits(consumer)
+        for _ in range(20):
+            consumer.send(FRAME)
+        old = resolve(None, {}, {}).settings
+        rig.registry.apply_settings(old, replace(old, consumer_queue_messages=10))
+        assert rig.counted(ConsumerDisconnect.SLOW) == 0, "nobody is let go for the change itself"
+        consumer.send(FRAME)
+        await rig.until(lambda: rig.counted(ConsumerDisconnect.SLOW) == 1)
+
+
+async def test_places_follow_the_settings() -> None:
+    async with serving(FEEDD_CONSUMERS_MAX="1") as rig, reading(rig):
+        old = resolve(None, {}, {}).settings
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            async with reading(rig):
+                pass
+        rig.registry.apply_settings(old, replace(old, consumers_max=2))
+        async with reading(rig):
+            assert rig.counted(ConsumerDisconnect.LIMIT) == 1

@@ -57,7 +57,7 @@ async def turns(fanout: Fanout) -> int:
 
 
 async def test_each_form_is_built_once_however_many_listen() -> None:
-    fanout = Fanout()
+    fanout = Fanout(lambda: None)
     wrapped, bare = tuned(fanout, 100), tuned(fanout, 100, is_combined=False)
     fanout.deliver(NAME, combined(1))
     fanout.flush()
@@ -67,7 +67,7 @@ async def test_each_form_is_built_once_however_many_listen() -> None:
 
 
 async def test_messages_of_all_streams_reach_each_listener_in_the_order_they_came() -> None:
-    fanout = Fanout()
+    fanout = Fanout(lambda: None)
     ears = tuned(fanout, 100, (NAME, OTHER))
     sent = [(NAME if number % 3 else OTHER, number) for number in range(50)]
     for name, number in sent:
@@ -78,7 +78,7 @@ async def test_messages_of_all_streams_reach_each_listener_in_the_order_they_cam
 
 
 async def test_nothing_is_written_while_the_market_is_read() -> None:
-    fanout = Fanout()
+    fanout = Fanout(lambda: None)
     (ear,) = tuned(fanout, 1)
     fanout.deliver(NAME, combined(1))
     assert ear.frames == []
@@ -87,7 +87,7 @@ async def test_nothing_is_written_while_the_market_is_read() -> None:
 
 
 async def test_market_has_its_turn_between_a_few_writes() -> None:
-    fanout = Fanout()
+    fanout = Fanout(lambda: None)
     heard: list[tuple[Ear, bytes]] = []
     for _ in range(10 * TURN_WRITES):
         fanout.tune(Ear(heard), (NAME,), combined=True)
@@ -98,7 +98,7 @@ async def test_market_has_its_turn_between_a_few_writes() -> None:
 
 
 async def test_burst_for_one_listener_is_written_in_turns_too() -> None:
-    fanout = Fanout()
+    fanout = Fanout(lambda: None)
     (ear,) = tuned(fanout, 1)
     for number in range(3 * TURN_WRITES):
         fanout.deliver(NAME, combined(number))
@@ -109,7 +109,7 @@ async def test_burst_for_one_listener_is_written_in_turns_too() -> None:
 
 
 async def test_market_waits_once_too_much_is_to_be_written() -> None:
-    fanout = Fanout()
+    fanout = Fanout(lambda: None)
     (ear,) = tuned(fanout, 1)
     for number in range(5 * TURNS_PENDING):
         fanout.deliver(NAME, combined(number))
@@ -120,7 +120,7 @@ async def test_market_waits_once_too_much_is_to_be_written() -> None:
 
 
 async def test_message_that_nobody_wants_costs_nothing() -> None:
-    fanout = Fanout()
+    fanout = Fanout(lambda: None)
     (ear,) = tuned(fanout, 1, (OTHER,))
     fanout.deliver(NAME, b"which is not even looked at")
     assert not fanout._pending
@@ -130,7 +130,7 @@ async def test_message_that_nobody_wants_costs_nothing() -> None:
 
 
 async def test_who_listens_is_settled_when_a_message_comes() -> None:
-    fanout = Fanout()
+    fanout = Fanout(lambda: None)
     (early,) = tuned(fanout, 1)
     fanout.deliver(NAME, combined(1))
     (late,) = tuned(fanout, 1)
@@ -143,7 +143,7 @@ async def test_who_listens_is_settled_when_a_message_comes() -> None:
 
 
 async def test_nothing_is_kept_of_a_message_once_it_is_written() -> None:
-    fanout = Fanout()
+    fanout = Fanout(lambda: None)
     ears = tuned(fanout, 10)
     fanout.deliver(NAME, combined(1))
     await turns(fanout)
@@ -156,7 +156,7 @@ async def test_nothing_is_kept_of_a_message_once_it_is_written() -> None:
 
 
 async def test_form_can_be_changed() -> None:
-    fanout = Fanout()
+    fanout = Fanout(lambda: None)
     (ear,) = tuned(fanout, 1)
     fanout.deliver(NAME, combined(1))
     fanout.flush()
@@ -173,7 +173,8 @@ async def test_bug_costs_those_it_met_their_connection_and_the_others_nothing(
         def send(self, frame: bytes) -> None:
             raise RuntimeError("a bug")
 
-    fanout = Fanout()
+    counted: list[bool] = []
+    fanout = Fanout(lambda: counted.append(True))
     broken = Broken()
     fanout.tune(broken, (NAME,), combined=False)
     (ear,) = tuned(fanout, 1)
@@ -183,3 +184,4 @@ async def test_bug_costs_those_it_met_their_connection_and_the_others_nothing(
     assert ear.frames == [text_frame(combined(number)) for number in range(3)]
     assert broken.ends[0] == (ConsumerDisconnect.PROTOCOL_ERROR, "internal error")
     assert "a bug was contained" in caplog.records[0].message
+    assert len(counted) == len(caplog.records) == 3

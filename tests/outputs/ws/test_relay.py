@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,24 +14,42 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from aiohttp import web
 
+from feedd.config.settings import Settings
+from feedd.core.daemon_state import DaemonState
+from feedd.daemon import DaemonTiming
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import ConsumerDisconnect, Reason, Source
-from feedd.outputs.ws import client_limits as client_limits
-from feedd.outputs.ws import consumer as consumers
+from feedd.outputs.output import OutputFailures
+from feedd.outputs.ws.client_limits import ClientRules
+from feedd.outputs.ws.consumer import Consumer, ConsumerRegistry
+from feedd.outputs.ws.relay import Relay
+from feedd.sources.symbol_pipeline import SymbolPipeline
 from feedd.venues.binance.common.stream_protocol import STREAMS_MAX
+from feedd.venues.binance.spot.tables import SPOT
 from tests.exchange.raw import CLOSE, PING, PONG, TEXT
 from tests.exchange.tap import Tap
-from tests.outputs.relaying import OTHER_TRADES, TRADES, Sent, dialled, is_run_of, listening, raw_listener
+from tests.outputs.relaying import (
+    OTHER_TRADES,
+    TRADES,
+    Sent,
+    dialled,
+    is_run_of,
+    listening,
+    raw_listener,
+    relay_of,
+)
 from tests.running import SYMBOLS, EnvFile, Running, running, running_on, settings_for
 from tests.test_daemon import BARS
+from tests.venues.binance.spot.frames import frame
 
 EXCHANGE = ExchangeSettings(symbols=(*SYMBOLS, "SOLUSDT"), rate=50.0)
 HIT, OTHER = SYMBOLS
 
 
 def counted(feedd: Running, reason: ConsumerDisconnect) -> int:
-    return feedd.daemon.state.consumers.disconnects[reason]
+    return feedd.daemon.consumers.counts.disconnects[reason]
 
 
 def logged(caplog: pytest.LogCaptureFixture, message: str) -> list[dict[str, Any]]:
@@ -42,10 +61,10 @@ async def until_heard(tap: Tap, count: int = 20) -> None:
 
 
 @asynccontextmanager
-async def serving(sent: Sent | None = None) -> AsyncIterator[Running]:
+async def serving(sent: Sent | None = None, **more: Any) -> AsyncIterator[Running]:
     """Run a daemon on an exchange with which nothing is wrong."""
     deliver = None if sent is None else sent.deliver
-    async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange), deliver) as feedd:
+    async with Exchange(EXCHANGE) as exchange, running(settings_for(exchange), deliver, **more) as feedd:
         yield feedd
 
 
@@ -214,17 +233,13 @@ async def test_ping_is_answered_with_its_payload() -> None:
         assert await client.receive_until(PONG) == b"are you there"
 
 
-@pytest.fixture
-def hasty_pings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(consumers, "PING_SECONDS", 0.05)
-    monkeypatch.setattr(client_limits, "PONG_SECONDS", 0.3)
-    monkeypatch.setattr(client_limits, "MESSAGES_PER_SECOND", 100)
-    yield
+HASTY_PINGS = DaemonTiming(
+    consumers=ClientRules(messages_per_second=100, ping_seconds=0.05, pong_seconds=0.3)
+)
 
 
-@pytest.mark.usefixtures("hasty_pings")
 async def test_consumer_that_answers_no_ping_is_gone() -> None:
-    async with serving() as feedd:
+    async with serving(timing=HASTY_PINGS) as feedd:
         async with raw_listener(feedd, f"/ws/{TRADES}") as client:
             assert (await client.receive_until(PING)).isdigit()
             client.send(PONG, b"which answers nothing")
@@ -232,9 +247,11 @@ async def test_consumer_that_answers_no_ping_is_gone() -> None:
         await feedd.until(lambda feedd: counted(feedd, ConsumerDisconnect.PROTOCOL_ERROR) == 1)
 
 
-@pytest.mark.usefixtures("hasty_pings")
 async def test_consumer_that_answers_its_pings_stays() -> None:
-    async with serving() as feedd, listening(feedd, f"/ws/{TRADES}") as tap:  # aiohttp answers them
+    async with (
+        serving(timing=HASTY_PINGS) as feedd,
+        listening(feedd, f"/ws/{TRADES}") as tap,
+    ):  # aiohttp answers them
         await tap.until(lambda: len(tap.texts) > 60)
         assert not tap.is_over
 
@@ -409,7 +426,7 @@ def put_down(feedd: Running, count: int) -> list[str]:
     stream_state = feedd.symbol_state().streams["btcusdt@kline_1s"]
     payloads = [f'{{"number":{number}}}' for number in range(count)]
     for payload in payloads:
-        feedd.daemon._relay.deliver(
+        relay_of(feedd).deliver(
             stream_state, f'{{"stream":"{stream_state.wire_name}","data":{payload}}}'.encode()
         )
     return payloads
@@ -418,19 +435,17 @@ def put_down(feedd: Running, count: int) -> list[str]:
 async def test_what_is_put_down_for_consumers_is_written_before_the_daemon_stops() -> None:
     async with serving() as feedd, listening(feedd, "/ws/btcusdt@kline_1s") as tap:
         payloads = put_down(feedd, 100)
-        feedd.daemon._relay.stop()
-        feedd.daemon._web._registry.stop()
+        relay_of(feedd).flush()
+        feedd.daemon.consumers.stop()
         assert await tap.until_over() == 1001
         assert tap.texts[-100:] == payloads
 
 
 async def test_what_is_put_down_is_written_in_the_form_that_held_when_it_came() -> None:
     async with serving() as feedd, listening(feedd, "/ws/btcusdt@kline_1s") as tap:
-        (listener,) = feedd.daemon._relay._listeners.values()
+        (listener,) = relay_of(feedd)._listeners.values()
         payloads = put_down(feedd, 100)
-        feedd.daemon._relay._handle_text(
-            listener, b'{"method":"SET_PROPERTY","params":["combined",true],"id":1}'
-        )
+        relay_of(feedd)._handle_text(listener, b'{"method":"SET_PROPERTY","params":["combined",true],"id":1}')
         answer = '{"result":null,"id":1}'
         await tap.until(lambda: answer in tap.texts)
         at = tap.texts.index(answer)
@@ -439,9 +454,9 @@ async def test_what_is_put_down_is_written_in_the_form_that_held_when_it_came() 
 
 async def test_symbol_that_is_taken_away_is_no_open_gate() -> None:
     async with serving() as feedd, opened(feedd, f"/ws/{TRADES}?on_halt=close") as tap:
-        state = feedd.daemon.state
-        state.apply_settings(replace(state.settings, symbols=(OTHER,)), 0.0)
-        feedd.daemon._relay.settings_changed()
+        state, old = feedd.daemon.state, feedd.daemon.state.settings
+        state.apply_settings(replace(old, symbols=(OTHER,)), 0.0)
+        relay_of(feedd).apply_settings(old, state.settings)
         assert await tap.until_over() == 1013
 
 
@@ -463,7 +478,7 @@ async def test_status_shows_each_consumer_by_its_name() -> None:
             assert (first["waiting_messages"], first["waiting_bytes"], first["behind_seconds"]) == (0, 0, 0.0)
             assert (first["address"], first["connected_seconds"] > 0) == ("127.0.0.1", True)
             assert (second["name"], third["path"], third["streams"]) == ("bot/1.0", "/gate/events", 0)
-        await feedd.until(lambda feedd: feedd.daemon.state.consumers.connected == 0)
+        await feedd.until(lambda feedd: feedd.daemon.consumers.counts.connected == 0)
         assert (await feedd.get_json("/status"))[1]["consumers"]["present"] == []
 
 
@@ -492,12 +507,12 @@ async def test_places_are_limited_whatever_is_listened_to() -> None:
         feedd.listening(),
     ):
         async with listening(feedd, f"/ws/{TRADES}"):
-            await feedd.until(lambda feedd: feedd.daemon.state.consumers.connected == 2)
+            await feedd.until(lambda feedd: feedd.daemon.consumers.counts.connected == 2)
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
                 await feedd.http.ws_connect(f"{feedd.url}/ws/{TRADES}")
             assert refused.value.status == 503
             assert counted(feedd, ConsumerDisconnect.LIMIT) == 1
-        await feedd.until(lambda feedd: feedd.daemon.state.consumers.connected == 1)
+        await feedd.until(lambda feedd: feedd.daemon.consumers.counts.connected == 1)
         async with listening(feedd, f"/ws/{TRADES}") as tap:
             await until_heard(tap, 1)
 
@@ -522,3 +537,86 @@ async def test_bug_in_the_relay_halts_no_symbol(
                 assert await asking.until_over() == 1008
         assert not feedd.symbol_state().gate.halted
         assert len(logged(caplog, "a bug was contained")) >= 2
+
+
+def no_loop() -> asyncio.AbstractEventLoop:
+    """Fail as a fan-out does that can't ask for its turn."""
+    raise RuntimeError("a bug")
+
+
+async def test_bug_on_the_fast_path_costs_its_symbol_nothing_and_those_who_miss_it_their_connection(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving() as feedd, opened(feedd, f"/ws/{TRADES}") as tap:
+        async with listening(feedd, f"/ws/{OTHER_TRADES}") as other:
+            await until_heard(tap, 3)
+            relay, stream_state = relay_of(feedd), feedd.symbol_state().streams[TRADES]
+            await feedd.until(lambda _: not relay._fanout._is_scheduled)
+            with monkeypatch.context() as broken:
+                broken.setattr(asyncio, "get_running_loop", no_loop)
+                relay.deliver(stream_state, b'{"stream":"btcusdt@trade","data":{}}')
+            assert await tap.until_over() == 1008
+            count = len(other.texts)
+            await until_heard(other, count + 3)
+        assert not feedd.symbol_state().gate.halted
+        _, page = await feedd.get("/metrics")
+        assert 'feedd_output_failures_total{output="relay"} 1\n' in page
+        [bug] = logged(caplog, "a bug was contained")
+        assert (bug["output"], bug["doing"]) == ("relay", "deliver")
+
+
+@pytest.mark.parametrize("is_backfill", [False, True])
+async def test_pipeline_goes_on_when_the_fan_out_fails(
+    monkeypatch: pytest.MonkeyPatch, is_backfill: bool
+) -> None:
+    state = DaemonState(Settings(realtime=True), time.monotonic(), time.time())
+    failures = OutputFailures()
+    relay = Relay(state, ConsumerRegistry(state.settings), failures)
+    symbol_state, consumer = state.symbols[HIT], Unserved()
+    pipeline = SymbolPipeline(
+        symbol_state, relay.deliver, lambda *_: None, deliver_backfill=relay.deliver_backfill
+    )
+    pipeline.begin([SPOT.parse_stream("trade")], measures_latency=False)
+    pipeline.connected()
+    (relay._backfill if is_backfill else relay._fanout).tune(consumer, (TRADES,), combined=True)
+    message, stream_state = frame("trade"), symbol_state.streams[TRADES]
+    with monkeypatch.context() as broken:
+        broken.setattr(asyncio, "get_running_loop", no_loop)
+        if is_backfill:
+            pipeline.accept_backfill(stream_state, b"{}")
+        else:
+            pipeline.accept(stream_state, message.data, b"{}", time.monotonic())
+            assert not symbol_state.gate.halted
+    pipeline.stop()
+    assert failures.counts == {"relay": 1}
+    assert Reason.INTERNAL not in symbol_state.gate.active
+
+
+class Unserved:
+    """A consumer that is told nothing in these tests."""
+
+    def send(self, frame: bytes) -> None:
+        raise AssertionError(frame)
+
+    def end(self, reason: ConsumerDisconnect, text: str = "") -> None:
+        raise AssertionError(reason)
+
+
+async def test_source_that_changes_during_a_handshake_lets_in_nobody_who_did_not_ask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving() as feedd:
+        await feedd.until_open()
+        admit, state, relay = feedd.daemon.consumers.admit, feedd.daemon.state, relay_of(feedd)
+
+        async def switch(request: web.Request) -> Consumer:
+            consumer, old = await admit(request), state.settings
+            state.apply_settings(replace(old, realtime=False), time.monotonic())
+            relay.apply_settings(old, state.settings)
+            return consumer
+
+        monkeypatch.setattr(feedd.daemon.consumers, "admit", switch)
+        async with listening(feedd, f"/ws/{TRADES}") as tap:
+            assert await tap.until_over() == 1013
+            assert tap.texts == []
+        assert counted(feedd, ConsumerDisconnect.STATIC_SOURCE) == 1

@@ -164,7 +164,7 @@ def unharmed(target: Target, caplog: pytest.LogCaptureFixture) -> Iterator[None]
     """Nothing that a test sends may leave a trace but a line of feedd's own."""
     before = target.state
     yield
-    target.until(lambda: not target.feedd.daemon.state.consumers.connected)
+    target.until(lambda: not target.feedd.daemon.consumers.counts.connected)
     assert target.state == before
     healthy = b"GET /-/healthy HTTP/1.1\r\nHost: feedd\r\nConnection: close\r\n\r\n"
     assert target.send(healthy, patience=10.0).startswith(b"HTTP/1.1 200")

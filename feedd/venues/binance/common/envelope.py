@@ -47,7 +47,7 @@ def _payload_in(frame: bytes) -> bytes | None:
         return None  # no envelope, so it is the payload itself
 
 
-def stream_in(frame: bytes) -> bytes | None:
-    """Peek at the name of the stream that a combined frame seems to be of."""
+def stream_in(frame: bytes) -> bytes:
+    """Peek at the name of the stream that a combined frame seems to be of; nothing where it has none."""
     end = frame.find(b'"', _NAME_AT)
-    return None if end < 0 else frame[_NAME_AT:end]
+    return b"" if end < 0 else frame[_NAME_AT:end]

@@ -76,8 +76,7 @@ class SpotDecoder:
 
     def decode(self, frame: bytes) -> DecodedFrame:
         """Return the message in a text frame. Raises DecodeError."""
-        name = stream_in(frame)
-        found = None if name is None else self.stream_decoders.get(name)
+        found = self.stream_decoders.get(stream_in(frame))
         return (found and found.first_look(frame)) or self.second_look(frame)
 
     def second_look(self, frame: bytes) -> DecodedFrame:
