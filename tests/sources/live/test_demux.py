@@ -260,6 +260,20 @@ async def test_connection_that_comes_meanwhile_ends_that_while(wiring: Wiring) -
     assert wiring[HIT].stream_state().sequence.duplicates == 0
 
 
+async def test_ids_that_begin_anew_are_found_out_when_both_connections_stay_below_what_has_been(
+    wiring: Wiring,
+) -> None:
+    one, two = wiring.connect(), wiring.connect()
+    for record in (one, two):
+        wiring.bring(record, quote(100), at=10.0)
+    for number, at in enumerate((11.0, 11.5, 12.0), start=1):
+        for record in (one, two):
+            wiring.bring(record, quote(number), at)
+        wiring.demultiplexer.release_held()
+    frames = [wiring.bring(one, quote(4)), wiring.bring(one, quote(5))]
+    assert wiring[HIT].delivered[1:] == frames
+
+
 # --- what is no message
 
 

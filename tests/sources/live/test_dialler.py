@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import pytest
@@ -15,7 +16,7 @@ from feedd.core.backoff import HEALTHY_AFTER_SECONDS
 from feedd.core.budgets import OUTAGE_AFTER, ConnectBudget
 from feedd.model import ConnectFailure
 from feedd.sources.live.connection import ConnectFailed, ConnectionTiming
-from feedd.sources.live.dialler import DialCalls, Dialler
+from feedd.sources.live.dialler import BUDGET_STEP_SECONDS, DialCalls, Dialler
 from tests.support.pipelines import said
 from tests.support.timers import Timers
 
@@ -161,7 +162,29 @@ async def test_what_is_planned_leaves_the_reserve_alone_and_what_is_urgent_does_
     await bench.until_shown(1)
     bench.now += 200.0  # the reserve is given out evenly over the five minutes
     assert await bench.dialler.has_budget(yes, yes)
-    assert not waiting.done()
+    bench.dialler.hurry(0.0)
+    await bench.until_shown(3)
+    assert bench.shown == [300.0, 0.0, 100.0], "what is planned waits until it is whole again"
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_long_wait_is_made_in_steps_in_which_those_that_wait_are_spread(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    call_at, waits = loop.call_at, []
+
+    def note(when: float, *call: Any, **context: Any) -> asyncio.TimerHandle:
+        waits.append(when - loop.time())
+        return call_at(when, *call, **context)
+
+    bench.budget.hold(300.0, bench.now)
+    bench.turn = 0.5
+    monkeypatch.setattr(loop, "call_at", note)
+    waiting = asyncio.create_task(bench.dialler.has_budget(yes, yes))
+    await bench.until_shown(1)
+    assert waits[-1] == pytest.approx(BUDGET_STEP_SECONDS + 0.5 * bench.budget.spread, abs=0.1)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
 
