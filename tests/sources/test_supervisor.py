@@ -229,11 +229,13 @@ async def test_there_is_a_feed_for_each_symbol_and_each_ends_with_a_close_frame(
 
 
 async def test_packed_symbols_share_a_feed() -> None:
-    async with Exchange(EXCHANGE) as exchange:
-        async with supervising(settings_for(exchange, FEEDD_SYMBOLS_PER_CONNECTION="2")) as made:
-            assert feeds().keys() == names(f"{HIT} {OTHER}")
-            await made.until(lambda: {symbol for symbol, _ in made.delivered} == {HIT, OTHER})
-            assert exchange.seen.connects == 1
+    async with (
+        Exchange(EXCHANGE) as exchange,
+        supervising(settings_for(exchange, FEEDD_SYMBOLS_PER_CONNECTION="2")) as made,
+    ):
+        assert feeds().keys() == names(f"{HIT} {OTHER}")
+        await made.until(lambda: {symbol for symbol, _ in made.delivered} == {HIT, OTHER})
+        assert exchange.seen.connects == 1
 
 
 async def test_settings_that_are_not_about_feeds_leave_them_all_alone() -> None:
@@ -247,12 +249,14 @@ async def test_settings_that_are_not_about_feeds_leave_them_all_alone() -> None:
 
 
 async def test_lower_limit_of_silence_counts_at_once() -> None:
-    async with Exchange(EXCHANGE) as exchange:
-        async with supervising(settings_for(exchange, FEEDD_STALE_AFTER_SECONDS="60")) as made:
-            await made.until(lambda: not made.state.symbols[HIT].gate.halted)
-            exchange.set_fault("mute", symbol=HIT)
-            await made.change(settings_for(exchange, FEEDD_STALE_AFTER_SECONDS="0.2"))
-            await made.until(lambda: Reason.STALE in made.state.symbols[HIT].gate.active)
+    async with (
+        Exchange(EXCHANGE) as exchange,
+        supervising(settings_for(exchange, FEEDD_STALE_AFTER_SECONDS="60")) as made,
+    ):
+        await made.until(lambda: not made.state.symbols[HIT].gate.halted)
+        exchange.set_fault("mute", symbol=HIT)
+        await made.change(settings_for(exchange, FEEDD_STALE_AFTER_SECONDS="0.2"))
+        await made.until(lambda: Reason.STALE in made.state.symbols[HIT].gate.active)
 
 
 async def test_symbols_come_and_go_without_touching_the_others() -> None:
@@ -352,12 +356,14 @@ def stale_routes(feedd: Running, symbol: str = HIT) -> list[str]:
 
 @pytest.mark.usefixtures("one_address")
 async def test_there_is_a_feed_for_each_symbol_and_route() -> None:
-    async with Exchange(EXCHANGE) as exchange:
-        async with supervising(settings_for(exchange, FEEDD_STREAMS=BOTH_ROUTES)) as made:
-            assert feeds().keys() == names(HIT, OTHER, route=MARKET) | names(HIT, OTHER, route=PUBLIC)
-            assert list(made.state.symbols[HIT].routes) == [MARKET, PUBLIC]
-            await exchange.wait_until(lambda: exchange.seen.connects == 4)
-            await made.until(lambda: not made.state.symbols[HIT].gate.halted)
+    async with (
+        Exchange(EXCHANGE) as exchange,
+        supervising(settings_for(exchange, FEEDD_STREAMS=BOTH_ROUTES)) as made,
+    ):
+        assert feeds().keys() == names(HIT, OTHER, route=MARKET) | names(HIT, OTHER, route=PUBLIC)
+        assert list(made.state.symbols[HIT].routes) == [MARKET, PUBLIC]
+        await exchange.wait_until(lambda: exchange.seen.connects == 4)
+        await made.until(lambda: not made.state.symbols[HIT].gate.halted)
 
 
 @pytest.mark.usefixtures("one_address")
@@ -373,16 +379,18 @@ async def test_packing_is_by_route() -> None:
 
 @pytest.mark.usefixtures("one_address")
 async def test_change_of_one_routes_streams_leaves_the_feeds_of_the_other_alone() -> None:
-    async with Exchange(EXCHANGE) as exchange:
-        async with supervising(settings_for(exchange, FEEDD_STREAMS=BOTH_ROUTES)) as made:
-            await exchange.wait_until(lambda: exchange.seen.connects == 4)
-            before = feeds()
-            await made.change(settings_for(exchange, FEEDD_STREAMS="trade,bookTicker,depth@100ms"))
-            after = feeds()
-            assert after.keys() == before.keys()
-            kept = {name for name, task in after.items() if before[name] is task}
-            assert kept == names(HIT, OTHER, route=MARKET)
-            await made.until(lambda: not made.state.symbols[HIT].gate.halted)
+    async with (
+        Exchange(EXCHANGE) as exchange,
+        supervising(settings_for(exchange, FEEDD_STREAMS=BOTH_ROUTES)) as made,
+    ):
+        await exchange.wait_until(lambda: exchange.seen.connects == 4)
+        before = feeds()
+        await made.change(settings_for(exchange, FEEDD_STREAMS="trade,bookTicker,depth@100ms"))
+        after = feeds()
+        assert after.keys() == before.keys()
+        kept = {name for name, task in after.items() if before[name] is task}
+        assert kept == names(HIT, OTHER, route=MARKET)
+        await made.until(lambda: not made.state.symbols[HIT].gate.halted)
 
 
 @pytest.mark.usefixtures("two_addresses")
@@ -447,30 +455,32 @@ async def test_symbol_does_not_open_before_both_routes_have_delivered() -> None:
 async def test_symbol_is_stale_when_one_route_falls_silent_though_the_other_goes_on(
     stream: str, route: str
 ) -> None:
-    async with Exchange(EXCHANGE) as exchange:
-        async with running(settings_for(exchange, FEEDD_STREAMS=BOTH_ROUTES)) as feedd:
-            await feedd.until_counting()
-            symbol_state = feedd.symbol_state(HIT)
-            await feedd.until(lambda _: symbol_state.is_connected)
-            mute = exchange.set_fault("mute", symbol=HIT, stream=stream)
-            await feedd.until(lambda _: Reason.STALE in symbol_state.gate.active)
-            assert stale_routes(feedd) == [route]
-            (going_on,) = {MARKET, PUBLIC} - {route}
-            silence = symbol_state.routes[route].staleness.age(time.monotonic())
-            assert silence >= STALE_AFTER
-            assert symbol_state.routes[going_on].staleness.age(time.monotonic()) < STALE_AFTER / 2.0
-            assert symbol_state.is_connected, "its connection lives, it only says nothing"
-            assert symbol_state.age(time.monotonic()) >= silence
+    async with (
+        Exchange(EXCHANGE) as exchange,
+        running(settings_for(exchange, FEEDD_STREAMS=BOTH_ROUTES)) as feedd,
+    ):
+        await feedd.until_counting()
+        symbol_state = feedd.symbol_state(HIT)
+        await feedd.until(lambda _: symbol_state.is_connected)
+        mute = exchange.set_fault("mute", symbol=HIT, stream=stream)
+        await feedd.until(lambda _: Reason.STALE in symbol_state.gate.active)
+        assert stale_routes(feedd) == [route]
+        (going_on,) = {MARKET, PUBLIC} - {route}
+        silence = symbol_state.routes[route].staleness.age(time.monotonic())
+        assert silence >= STALE_AFTER
+        assert symbol_state.routes[going_on].staleness.age(time.monotonic()) < STALE_AFTER / 2.0
+        assert symbol_state.is_connected, "its connection lives, it only says nothing"
+        assert symbol_state.age(time.monotonic()) >= silence
 
-            before = symbol_state.routes[going_on].staleness.last_at
-            await feedd.until(lambda _: symbol_state.routes[going_on].staleness.last_at != before)
-            assert Reason.STALE in symbol_state.gate.causes, "the other route vouches for nothing"
-            assert not feedd.symbol_state(OTHER).gate.halted
+        before = symbol_state.routes[going_on].staleness.last_at
+        await feedd.until(lambda _: symbol_state.routes[going_on].staleness.last_at != before)
+        assert Reason.STALE in symbol_state.gate.causes, "the other route vouches for nothing"
+        assert not feedd.symbol_state(OTHER).gate.halted
 
-            exchange.clear_fault(mute)
-            await feedd.until_open(HIT)
-            assert symbol_state.gate.halts[Reason.STALE] == 1
-            assert stale_routes(feedd) == []
+        exchange.clear_fault(mute)
+        await feedd.until_open(HIT)
+        assert symbol_state.gate.halts[Reason.STALE] == 1
+        assert stale_routes(feedd) == []
 
 
 @pytest.mark.parametrize("route", [MARKET, PUBLIC])
@@ -502,13 +512,15 @@ async def test_symbol_is_disconnected_while_one_routes_connection_is_down(route:
 
 @pytest.mark.usefixtures("one_address")
 async def test_status_counts_both_routes_connections() -> None:
-    async with Exchange(EXCHANGE) as exchange:
-        async with running(settings_for(exchange, FEEDD_STREAMS=BOTH_ROUTES)) as feedd:
-            await feedd.until_counting()
-            await feedd.until(lambda _: feedd.symbol_state(HIT).open_connections == 2)
-            _, status = await feedd.get_json("/status")
-            shown = status["symbols"][HIT]
-            assert (shown["connected"], shown["connections"]) == (True, 2)
+    async with (
+        Exchange(EXCHANGE) as exchange,
+        running(settings_for(exchange, FEEDD_STREAMS=BOTH_ROUTES)) as feedd,
+    ):
+        await feedd.until_counting()
+        await feedd.until(lambda _: feedd.symbol_state(HIT).open_connections == 2)
+        _, status = await feedd.get_json("/status")
+        shown = status["symbols"][HIT]
+        assert (shown["connected"], shown["connections"]) == (True, 2)
 
 
 @pytest.mark.xfail(
