@@ -16,6 +16,7 @@ from feedd.model import ConnectFailure, DisconnectReason, InvalidReason, Reason,
 from feedd.venues.binance.common.control_replies import Drifted
 from feedd.venues.binance.spot.tables import SPOT
 from tests.support.pipelines import RESUME_AFTER, STALE_AFTER, Bench, said
+from tests.support.timers import Timers
 from tests.venues.binance.spot.frames import EVENT_TIME, combined, data, frame
 
 NOT_TRUSTED = "a message can't be trusted"
@@ -347,10 +348,15 @@ async def test_delay_of_the_next_attempt_is_shown_until_there_is_a_connection(be
     assert bench.symbol_state.backoff_seconds == 0.0, "who is connected waits for nothing"
 
 
-async def test_each_route_has_its_own_connections() -> None:
+def routed_bench() -> Bench:
+    """A symbol whose trades and quotes come by routes of their own."""
     trades = replace(SPOT.parse_stream("trade"), route="market")
     quotes = replace(SPOT.parse_stream("bookTicker"), route="public")
-    bench = Bench(trades, quotes)
+    return Bench(trades, quotes)
+
+
+async def test_each_route_has_its_own_connections() -> None:
+    bench = routed_bench()
     seen = []
     for route in ("market", "public"):
         bench.pipeline.connected(route)
@@ -363,6 +369,34 @@ async def test_each_route_has_its_own_connections() -> None:
     assert [*seen, bench.symbol_state.is_connected] == [False, True, False]
     assert bench.changes()[1:] == [((Reason.DISCONNECTED,), ())]
     assert bench.symbol_state.routes["market"].is_connected
+    bench.pipeline.stop()
+
+
+async def test_silence_of_one_route_halts_in_time_and_no_other_vouches_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timers, bench = Timers(monkeypatch), routed_bench()
+    for route in ("market", "public"):
+        bench.pipeline.connected(route)
+    quote(bench, 1)
+    (armed,) = timers.waiting
+    assert armed.delay == STALE_AFTER
+    trade(bench, 1, at=9.0)
+    bench.now[0] = STALE_AFTER
+    armed.fire()
+    assert bench.changes() == [OPENED, ((Reason.STALE,), ())]
+
+    for number, at in enumerate((11.0, 14.0, 17.0, 20.0), start=2):
+        trade(bench, number, at)
+        assert Reason.STALE in bench.symbol_state.gate.causes
+    assert list(bench.symbol_state.gate.active) == [Reason.STALE]
+    assert bench.symbol_state.age(20.0) == 20.0, "the age of a symbol is that of its most silent route"
+
+    quote(bench, 2)
+    assert Reason.STALE not in bench.symbol_state.gate.causes
+    assert timers.armed[-1].delay == STALE_AFTER, "it is watched again"
+    trade(bench, 6, at=20.0 + RESUME_AFTER)
+    assert not bench.symbol_state.gate.halted
     bench.pipeline.stop()
 
 

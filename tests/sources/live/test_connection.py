@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -47,7 +47,8 @@ IN_TIME = 0.15
 )
 def test_timing_is_what_the_venues_rules_leave(venue: Venue, silence: float, pause: float) -> None:
     timing = ConnectionTiming.under(venue.rules)
-    assert (timing.silence, timing.request_pause) == (silence, pytest.approx(pause))
+    assert timing.silence == silence
+    assert timing.request_pause == pytest.approx(pause)
     assert timing.silence > 2.0 * venue.rules.ping_seconds, "two pings may be missed"
     assert 1.0 / timing.request_pause < venue.rules.messages_per_second
 
@@ -319,7 +320,7 @@ async def test_connection_that_is_cut_was_reset(read: Read) -> None:
 
 async def test_silence_ends_a_connection_when_the_limit_is_over_since_the_last_frame(read: Read) -> None:
     async def script(socket: web.WebSocketResponse, _: web.Request) -> None:
-        for _ in range(4):
+        for _number in range(4):
             await socket.send_str("a sign of life")
             await asyncio.sleep(HASTY.silence / 2.0)
         await until_left(socket)
@@ -366,7 +367,7 @@ async def test_pings_are_answered_with_what_they_say_and_are_signs_of_life(read:
 
 async def test_unasked_pong_is_a_sign_of_life_and_no_more(read: Read) -> None:
     async def script(socket: web.WebSocketResponse, _: web.Request) -> None:
-        for _ in range(4):
+        for _number in range(4):
             await socket.pong(b"unasked")
             await asyncio.sleep(HASTY.silence / 2.0)
         await socket.close(code=1000)
@@ -531,7 +532,7 @@ async def test_requests_are_sent_first_with_a_pause_between_two(read: Read) -> N
     loop = asyncio.get_running_loop()
 
     async def script(socket: web.WebSocketResponse, _: web.Request) -> None:
-        for _ in range(3):
+        for _number in range(3):
             request = await socket.receive()
             came.append((loop.time(), request.data))
             await socket.send_str("an answer")
@@ -585,3 +586,25 @@ async def test_close_does_not_wait_for_a_peer_that_has_vanished(read: Read) -> N
         await connection.close()
         assert asyncio.get_running_loop().time() - began < 0.1 + IN_TIME
         is_over.set()
+
+
+class Stuck:
+    """A socket whose buffers are full: it takes no close frame, ever."""
+
+    close_code = None
+
+    def __init__(self) -> None:
+        self.codes: list[int] = []
+
+    async def close(self, *, code: int) -> None:
+        self.codes.append(code)
+        await asyncio.Event().wait()
+
+
+async def test_close_does_not_wait_for_a_peer_that_takes_not_even_the_close_frame() -> None:
+    stuck = Stuck()
+    socket = cast(Socket, stuck)
+    connection = Connection(socket, lambda *_: None, lambda *_: None, replace(PATIENT, close=0.05))
+    async with asyncio.timeout(5.0):
+        await connection.close()
+    assert stuck.codes == [1001]
