@@ -21,7 +21,8 @@ from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import Reason, Source
 from feedd.outputs.output import Delivered, Output, Phase
 from feedd.outputs.table import OUTPUTS
-from feedd.sources.rest import pollers as rest
+from feedd.sources.options import SourceOptions
+from feedd.sources.rest.pollers import ClockTiming
 from tests.running import LATENCY_LIMIT, SYMBOLS, EnvFile, Running, running, running_on, settings_for
 
 HIT, OTHER = SYMBOLS
@@ -287,9 +288,11 @@ async def test_exchange_that_is_down_does_not_hang_the_start(tmp_path: Path) -> 
 
 
 @asynccontextmanager
-async def running_open(settings: Settings, timing: DaemonTiming) -> AsyncIterator[Running]:
+async def running_open(
+    settings: Settings, timing: DaemonTiming, sources: SourceOptions | None = None
+) -> AsyncIterator[Running]:
     """Run a daemon whose gates are open, so that nobody hears of their opening any more."""
-    async with running(settings, timing=timing) as feedd:
+    async with running(settings, timing=timing, sources=sources) as feedd:
         await feedd.until_open()
         yield feedd
 
@@ -374,12 +377,15 @@ async def test_jump_of_the_hosts_clock_halts_and_blinds_nothing(
     """Whether the venue's clock is known or, because REST doesn't answer, is not."""
     ahead, real = 0.0, time.time
     monkeypatch.setattr(time, "time", lambda: real() + ahead)  # the exchange has a clock of its own
-    monkeypatch.setattr(rest, "ASK_AGAIN_AFTER_SECONDS", 0.05)
+    options = SourceOptions(clock=ClockTiming(every=15.0, at_most_every=0.05))
     async with Exchange(EXCHANGE) as exchange:
         if not is_measured:
             exchange.set_fault("rest_http", status=503)
         timing = DaemonTiming(supervise_seconds=0.02)
-        async with running_open(settings_for(exchange), timing) as feedd, feedd.listening() as listener:
+        async with (
+            running_open(settings_for(exchange), timing, options) as feedd,
+            feedd.listening() as listener,
+        ):
             symbol_state, clock = feedd.symbol_state(), feedd.daemon.state.clock
             await feedd.until(lambda _: (clock.synced_at is not None) is is_measured)
             await feedd.until(lambda _: bool(listener.heard))

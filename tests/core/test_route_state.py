@@ -10,8 +10,9 @@ STALE_AFTER = 10.0
 def delivering(route: RouteState, *times: float) -> None:
     """Hand on a good message at each of these times."""
     for now in times:
-        route.staleness.received(now)
-        route.delivered(now)
+        route.staleness.last_at = now
+        if route.good_from is None:
+            route.began_well(now)
 
 
 def test_new_route_is_not_connected_and_has_been_good_for_no_time() -> None:
@@ -32,11 +33,11 @@ def test_route_is_connected_while_any_of_its_connections_is_open() -> None:
 def test_it_has_been_good_from_its_first_good_message_to_its_newest_message() -> None:
     route = RouteState("", STALE_AFTER, now=0.0)
     route.connected()
-    route.staleness.received(1.0)
+    route.staleness.last_at = 1.0
     assert route.good_for == 0.0, "a message that nobody called good"
     delivering(route, 2.0, 5.0)
     assert route.good_for == 3.0
-    route.staleness.received(6.0)
+    route.staleness.last_at = 6.0
     assert route.good_for == 4.0
 
 
@@ -83,5 +84,5 @@ def test_other_source_begins_as_if_nothing_had_ever_come() -> None:
 
 def test_good_message_without_a_newest_one_proves_no_time() -> None:
     route = RouteState("", STALE_AFTER, now=0.0)
-    route.delivered(1.0)
+    route.began_well(1.0)
     assert route.good_for == 0.0

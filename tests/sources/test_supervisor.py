@@ -12,7 +12,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from feedd.config.settings import Settings, resolve
+from feedd.config.resolve import resolve
+from feedd.config.settings import Settings
 from feedd.core.daemon_state import DaemonState
 from feedd.core.gate import GateChange
 from feedd.core.stream_state import StreamState
@@ -54,7 +55,7 @@ def settings(base: dict[str, str], **more: str) -> Settings:
 def test_live_plan_has_the_venues_addresses_and_the_streams_that_are_wanted() -> None:
     streams = tuple(SPOT.parse_stream(name) for name in ("trade", "depth@100ms"))
     assert plans_for(settings(LIVE, FEEDD_STREAMS="trade,depth@100ms")) == {
-        "": LivePlan(SPOT, Route("", SPOT.ws_urls, streams))
+        "": LivePlan(SPOT.name, Route("", SPOT.ws_urls, streams), SPOT)
     }
 
 
@@ -227,7 +228,7 @@ async def test_there_is_a_feed_for_each_symbol_and_each_ends_with_a_close_frame(
             assert feeds().keys() == names(HIT, OTHER)
             await made.until(lambda: {symbol for symbol, _ in made.delivered} == {HIT, OTHER})
         assert feeds() == {}
-        await exchange.wait_until(lambda: exchange.seen.close_codes == {1001: 2})
+        await exchange.wait_until(lambda: exchange.stats.close_codes == {1001: 2})
 
 
 async def test_packed_symbols_share_a_feed() -> None:
@@ -237,7 +238,7 @@ async def test_packed_symbols_share_a_feed() -> None:
     ):
         assert feeds().keys() == names(f"{HIT} {OTHER}")
         await made.until(lambda: {symbol for symbol, _ in made.delivered} == {HIT, OTHER})
-        assert exchange.seen.connects == 1
+        assert exchange.stats.connects == 1
 
 
 async def test_settings_that_are_not_about_feeds_leave_them_all_alone() -> None:
@@ -310,23 +311,23 @@ async def test_static_mode_plays_files_and_asks_no_venue() -> None:
             await made.until(lambda: {symbol for symbol, _ in made.delivered} == {"SPY", "QQQ"})
             assert not made.state.symbols["SPY"].is_live
             made.supervisor.doubt_clock()
-        assert (exchange.seen.attempts, exchange.seen.requests.total()) == (0, 0)
+        assert (exchange.stats.attempts, exchange.stats.requests.total()) == (0, 0)
 
 
 async def test_switch_to_files_ends_the_live_feeds_and_the_questions_to_the_venue() -> None:
     market = ExchangeSettings(symbols=("SPY", "QQQ"), rate=100.0)
     keys = {"FEEDD_SYMBOLS": "SPY,QQQ", "FEEDD_EXCHANGE_STATUS_SECONDS": "0.1"}
     async with Exchange(market) as exchange, supervising(settings_for(exchange, **keys)) as made:
-        await exchange.wait_until(lambda: exchange.seen.requests["exchangeInfo"] > 0)
+        await exchange.wait_until(lambda: exchange.stats.requests["exchangeInfo"] > 0)
         before = feeds()
         await made.change(settings_for(exchange, FLAG_REALTIME="0", **keys))
         assert all(task.done() for task in before.values())
         await exchange.wait_disconnected("SPY")
         await made.until(lambda: not made.state.symbols["SPY"].gate.halted)
         assert not made.state.symbols["SPY"].is_live
-        asked = exchange.seen.requests.total()
+        asked = exchange.stats.requests.total()
         await asyncio.sleep(0.3)
-        assert exchange.seen.requests.total() <= asked + 1, "but for one that was on its way"
+        assert exchange.stats.requests.total() <= asked + 1, "but for one that was on its way"
 
 
 # --- a venue with two routes
@@ -365,7 +366,7 @@ async def test_there_is_a_feed_for_each_symbol_and_route() -> None:
     ):
         assert feeds().keys() == names(HIT, OTHER, route=MARKET) | names(HIT, OTHER, route=PUBLIC)
         assert list(made.state.symbols[HIT].routes) == [MARKET, PUBLIC]
-        await exchange.wait_until(lambda: exchange.seen.connects == 4)
+        await exchange.wait_until(lambda: exchange.stats.connects == 4)
         await made.until(lambda: not made.state.symbols[HIT].gate.halted)
 
 
@@ -377,7 +378,7 @@ async def test_packing_is_by_route() -> None:
             both = f"{HIT} {OTHER}"
             assert feeds().keys() == names(both, route=MARKET) | names(both, route=PUBLIC)
             await made.until(lambda: {symbol for symbol, _ in made.delivered} == {HIT, OTHER})
-            await exchange.wait_until(lambda: exchange.seen.connects == 2)
+            await exchange.wait_until(lambda: exchange.stats.connects == 2)
 
 
 @pytest.mark.usefixtures("one_address")
@@ -386,7 +387,7 @@ async def test_change_of_one_routes_streams_leaves_the_feeds_of_the_other_alone(
         Exchange(EXCHANGE) as exchange,
         supervising(settings_for(exchange, FEEDD_STREAMS=BOTH_ROUTES)) as made,
     ):
-        await exchange.wait_until(lambda: exchange.seen.connects == 4)
+        await exchange.wait_until(lambda: exchange.stats.connects == 4)
         before = feeds()
         await made.change(settings_for(exchange, FEEDD_STREAMS="trade,bookTicker,depth@100ms"))
         after = feeds()

@@ -485,7 +485,7 @@ async def test_server_is_told_that_the_client_goes_away(read: Read) -> None:
         connection.end(DisconnectReason.ROTATION)
         assert await reading is DisconnectReason.ROTATION
         await connection.close()
-        await exchange.wait_until(lambda: exchange.seen.close_codes == {1001: 1})
+        await exchange.wait_until(lambda: exchange.stats.close_codes == {1001: 1})
 
 
 async def test_reading_that_has_not_begun_can_not_be_ended(read: Read) -> None:
