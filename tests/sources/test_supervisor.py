@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,6 +22,8 @@ from feedd.core.symbol_state import SymbolState
 from feedd.exchange import Exchange, ExchangeSettings
 from feedd.model import DisconnectReason, Reason, RotateWindow
 from feedd.sources.live.live_feed import ConnectionPolicy
+from feedd.sources.options import SourceOptions
+from feedd.sources.rest.pollers import ClockTiming
 from feedd.sources.supervisor import (
     SAMPLES,
     FeedSupervisor,
@@ -191,7 +194,7 @@ class Supervised:
 
 
 @asynccontextmanager
-async def supervising(initial: Settings) -> AsyncIterator[Supervised]:
+async def supervising(initial: Settings, options: SourceOptions | None = None) -> AsyncIterator[Supervised]:
     """Run the feeds of these settings until the end."""
     async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as tasks:
 
@@ -205,7 +208,14 @@ async def supervising(initial: Settings) -> AsyncIterator[Supervised]:
 
         state = DaemonState(initial, time.monotonic(), time.time())
         supervisor = FeedSupervisor(
-            state, http, tasks, deliver, announce, deliver_backfill=deliver, in_use=lambda _: False
+            state,
+            http,
+            tasks,
+            deliver,
+            announce,
+            deliver_backfill=deliver,
+            in_use=lambda _: False,
+            options=options,
         )
         made = Supervised(state, supervisor)
         supervisor.begin(initial)
@@ -328,6 +338,25 @@ async def test_switch_to_files_ends_the_live_feeds_and_the_questions_to_the_venu
         asked = exchange.stats.requests.total()
         await asyncio.sleep(0.3)
         assert exchange.stats.requests.total() <= asked + 1, "but for one that was on its way"
+
+
+async def test_doubt_of_the_clock_has_the_venue_asked_anew() -> None:
+    options = SourceOptions(clock=ClockTiming(at_most_every=0.05))
+    async with Exchange(EXCHANGE) as exchange, supervising(settings_for(exchange), options) as made:
+        await made.until(lambda: made.state.clock.error_at(time.monotonic()) < math.inf)
+        asked = exchange.seen.requests["time"]
+        made.supervisor.doubt_clock()
+        await exchange.wait_until(lambda: exchange.seen.requests["time"] > asked)
+
+
+async def test_usual_gap_of_the_streams_is_learned_while_they_are_watched() -> None:
+    async with Exchange(EXCHANGE) as exchange, supervising(settings_for(exchange)) as made:
+        watching = asyncio.create_task(made.supervisor.watch_for_mute_streams())
+        await made.until(lambda: made.state.symbols[HIT].mean_interval is not None)
+        await made.until(lambda: made.state.symbols[OTHER].mean_interval is not None)
+        assert not watching.done()
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
 
 
 # --- a venue with two routes

@@ -588,6 +588,42 @@ async def test_close_does_not_wait_for_a_peer_that_has_vanished(read: Read) -> N
         is_over.set()
 
 
+class Unheard:
+    """A socket whose peer is gone: what is received was on its way, and nothing can be sent."""
+
+    close_code = None
+
+    def __init__(self, *received: WSMsgType) -> None:
+        self._received = list(received)
+        self.refused = asyncio.Event()
+
+    async def receive(self) -> aiohttp.WSMessage:
+        await asyncio.sleep(0.0)
+        return aiohttp.WSMessage(self._received.pop(0), b"", None)
+
+    async def send_str(self, text: str) -> None:
+        self.refused.set()
+        raise ConnectionResetError("Cannot write to closing transport")
+
+    async def pong(self, data: bytes) -> None:
+        self.refused.set()
+        raise ConnectionResetError("Cannot write to closing transport")
+
+
+@pytest.mark.parametrize(
+    ("received", "requests"),
+    [((WSMsgType.PING,), ()), ((WSMsgType.PONG, WSMsgType.CLOSED), ("a request", "another"))],
+)
+async def test_peer_that_can_not_be_written_to_any_more_is_gone_and_that_is_no_bug(
+    received: tuple[WSMsgType, ...], requests: tuple[str, ...]
+) -> None:
+    unheard = Unheard(*received)
+    connection = Connection(cast(Socket, unheard), lambda *_: None, lambda *_: None, PATIENT)
+    async with asyncio.timeout(5.0):
+        assert await connection.read(requests) is DisconnectReason.RESET
+    assert unheard.refused.is_set()
+
+
 class Stuck:
     """A socket whose buffers are full: it takes no close frame, ever."""
 
