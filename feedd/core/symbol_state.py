@@ -335,16 +335,19 @@ class SymbolState:
         # of these leaves a reason active until good data has come: nothing begins while the gate is open.
         if delivered.good_from is None:
             delivered.began_well(read_at)
-        if self._others_are_fresh(delivered, now):
-            self.gate.clear(Reason.STALE, now)
+        if not self._others_deliver(delivered, now):
+            return  # good data of one route proves nothing of another
+        self.gate.clear(Reason.STALE, now)
         if Reason.SCHEMA in self.gate.causes and not self._decode_failures.is_failing(self._ordinal):
             self.gate.clear(Reason.SCHEMA, now)
         self.gate.good(now)
 
-    def _others_are_fresh(self, delivered: RouteState, now: float) -> bool:
-        """Tell whether no route but the one that has just delivered is stale."""
-        return not any(
-            route.staleness.is_stale(now) for route in self.routes.values() if route is not delivered
+    def _others_deliver(self, delivered: RouteState, now: float) -> bool:
+        """Tell whether every route but the one that has just delivered has fresh data too."""
+        return all(
+            route.staleness.last_at is not None and not route.staleness.is_stale(now)
+            for route in self.routes.values()
+            if route is not delivered
         )
 
     def _take_up(self, streams: tuple[Stream, ...], now: float) -> None:

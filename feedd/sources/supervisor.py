@@ -157,6 +157,7 @@ class FeedSupervisor:
                 running.feed.apply_policy(policy_for(settings))
         missing = {key: plan for key, plan in self._wanted(settings).items() if key not in self._running}
         self._begin_symbols(missing, settings)
+        self._begin_rerouted(settings)
         for key, plan in missing.items():
             self._begin(key, plan)
         venue = venue_for(settings)
@@ -211,6 +212,13 @@ class FeedSupervisor:
         streams = streams_for(settings) if settings.realtime else ()
         for symbol in dict.fromkeys(symbol for key in beginning for symbol in key.group):
             self._pipeline(symbol).begin(streams, measures_latency=settings.realtime)
+
+    def _begin_rerouted(self, settings: Settings) -> None:
+        """Have symbols begin anew that have lost a route: nobody is to wait for it."""
+        routes = plans_for(settings).keys()
+        for pipeline in self._pipelines.values():
+            if pipeline.symbol_state.routes.keys() != routes:
+                pipeline.begin(streams_for(settings), measures_latency=settings.realtime)
 
     def _begin(self, key: FeedKey, plan: Plan) -> None:
         pipelines = [self._pipeline(symbol) for symbol in key.group]
