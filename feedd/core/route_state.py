@@ -12,11 +12,13 @@ from feedd.core.staleness import StalenessRule
 class RouteState:
     """One route of one symbol."""
 
-    __slots__ = ("good_from", "name", "open_connections", "staleness")
+    __slots__ = ("backoff_seconds", "good_from", "name", "open_connections", "staleness")
 
     def __init__(self, name: str, stale_after: float, now: float) -> None:
         self.name = name
         self.open_connections = 0
+        self.backoff_seconds = 0.0
+        """How long the next attempt to connect is being put off; 0 while connected."""
         self.staleness = StalenessRule(stale_after, now)
         self.good_from: float | None = None
         """Since when it delivers good data without a pause between connections."""
@@ -34,12 +36,17 @@ class RouteState:
     def connected(self) -> None:
         """A connection was opened."""
         self.open_connections += 1
+        self.backoff_seconds = 0.0
         if self.open_connections == 1:
             self.good_from = None
 
     def disconnected(self) -> None:
         """An open connection ended."""
         self.open_connections -= 1
+
+    def delay_reconnect(self, seconds: float) -> None:
+        """Note for how long the next attempt to connect is being put off."""
+        self.backoff_seconds = 0.0 if self.is_connected else seconds
 
     def began_well(self, read_at: float) -> None:
         """The first good message, read then, was handed on."""

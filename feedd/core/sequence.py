@@ -293,5 +293,5 @@ def sequence_for(continuity: Continuity) -> Sequence:
             return SpanSequence(continuity.first, continuity.last)
         case ContinuityRule.RISING:
             return RisingSequence(continuity.first, may_repeat=continuity.may_repeat)
-        case ContinuityRule.EVENT_TIME:
+        case _:
             return EventTimeSequence()

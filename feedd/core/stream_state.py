@@ -24,6 +24,10 @@ class StreamState:
         """Handed on; repetitions are counted apart."""
         self.last_at: float | None = None
 
+    def move_to(self, route: RouteState) -> None:
+        """Belong to that route from now on."""
+        self.route = route
+
     def silent_for(self, now: float) -> float:
         """Return the seconds since its newest message, or since the source began where there was none."""
         return now - (self.route.staleness.since if self.last_at is None else self.last_at)

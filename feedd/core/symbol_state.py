@@ -72,6 +72,8 @@ class SymbolState:
         self.stale_after = limits.stale_after
         self._current: tuple[Stream, ...] = ()
         """What the source of now delivers."""
+        self._broken: set[str] = set()
+        """Parts that a bug was met in, and that are not rebuilt yet."""
         self._take_up(tuple(streams), now)
         self.gate = Gate(limits.resume_after, limits.resume, now)
         self.counts = Counts()
@@ -80,8 +82,6 @@ class SymbolState:
         self.total_latency = Histogram(LATENCY_BOUNDS)
         self.exchange_status: str | None = None
         """What the venue says of the symbol, such as TRADING; None before the first answer."""
-        self.backoff_seconds = 0.0
-        """How long the next attempt to connect is being put off; 0 while connected."""
         self._clock = clock
         self._measures_latency = True
         self._latency_rule = LatencyRule(limits.latency)
@@ -97,6 +97,11 @@ class SymbolState:
     @property
     def open_connections(self) -> int:
         return sum([route.open_connections for route in self.routes.values()])
+
+    @property
+    def backoff_seconds(self) -> float:
+        """How long the next attempt to connect is being put off, on the route that waits longest."""
+        return max([route.backoff_seconds for route in self.routes.values()])
 
     @property
     def last_message_at(self) -> float | None:
@@ -145,6 +150,7 @@ class SymbolState:
         for stream_state in self.streams.values():
             stream_state.mute_detector.forget()
         self._measures_latency = measures_latency
+        self._broken.clear()
         self._forget()
         for route in self.routes.values():
             route.restart(now)
@@ -162,16 +168,15 @@ class SymbolState:
         staleness.expect_after(seconds)
         return is_sooner
 
-    def delay_reconnect(self, seconds: float) -> None:
-        """Note for how long the next attempt to connect is being put off."""
-        self.backoff_seconds = 0.0 if self.is_connected else seconds
+    def delay_reconnect(self, seconds: float, route: str = UNROUTED) -> None:
+        """Note for how long the next attempt to connect on that route is being put off."""
+        self.routes[route].delay_reconnect(seconds)
 
     def connected(self, now: float, route: str = UNROUTED) -> None:
         """A connection was opened."""
         self.routes[route].connected()
         self.counts.connects += 1
         if self.is_connected:
-            self.backoff_seconds = 0.0
             self.gate.clear(Reason.DISCONNECTED, now)
 
     def connect_failed(self, failure: ConnectFailure, now: float) -> None:
@@ -289,26 +294,37 @@ class SymbolState:
         else:
             self.gate.trip(Reason.EXCHANGE, now)
 
-    def failed(self, now: float) -> None:
-        """A bug was met while handling this symbol: nothing that is known of it can be trusted."""
+    def failed(self, now: float, part: str = UNROUTED) -> None:
+        """A bug was met in handling this symbol: nothing that is known of it can be trusted.
+
+        Args:
+            now: monotonic seconds.
+            part: whose handling it was, such as a route's; it stays broken until that part is rebuilt.
+        """
+        self._broken.add(part)
         self.gate.trip(Reason.INTERNAL, now)
 
-    def rebuilt(self, now: float) -> None:
-        """Begin anew after a bug: the rules' memories are gone, the counts stay."""
-        self._forget()
-        self.gate.clear(Reason.INTERNAL, now)
+    def rebuilt(self, now: float, part: str = UNROUTED) -> None:
+        """Begin anew after a bug in that part: the rules' memories are gone, the counts stay."""
+        self._broken.discard(part)
+        self._forget(part)
+        if not self._broken:
+            self.gate.clear(Reason.INTERNAL, now)
 
     def _is_awaited(self, stream_state: StreamState) -> bool:
         # A source that was left behind may have brought streams which this one doesn't.
         return self._measures_latency and stream_state.stream in self._current
 
-    def _forget(self) -> None:
+    def _forget(self, part: str | None = None) -> None:
+        """Forget what the rules remember, and where the streams have come to: one route's, or all."""
+        routes = [self.routes[part]] if part in self.routes else [*self.routes.values()]
         self._decode_failures = DecodeFailureRule()
         self._latency_rule = LatencyRule(self._latency_rule.limit)
-        for route in self.routes.values():
+        for route in routes:
             route.forget_good()
         for stream_state in self.streams.values():
-            stream_state.sequence.forget()
+            if stream_state.route in routes:
+                stream_state.sequence.forget()
 
     def _note_disconnected(self, now: float) -> None:
         if not self.is_connected:
@@ -359,6 +375,8 @@ class SymbolState:
         }
         for stream in streams:
             subscription = Subscription(self.symbol, stream)
-            if subscription.wire_name not in self.streams:
-                route = self.routes[stream.route]
+            route = self.routes[stream.route]
+            if subscription.wire_name in self.streams:
+                self.streams[subscription.wire_name].move_to(route)
+            else:
                 self.streams[subscription.wire_name] = StreamState(subscription, route)

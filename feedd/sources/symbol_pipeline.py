@@ -144,9 +144,9 @@ class SymbolPipeline:
         """Count a message that came while the symbol was being rebuilt after a bug."""
         self.symbol_state.discard()
 
-    def delay_reconnect(self, seconds: float) -> None:
-        """Note for how long the next attempt to connect is being put off."""
-        self.symbol_state.delay_reconnect(seconds)
+    def delay_reconnect(self, seconds: float, route: str = UNROUTED) -> None:
+        """Note for how long the next attempt to connect on that route is being put off."""
+        self.symbol_state.delay_reconnect(seconds, route)
 
     def connected(self, route: str = UNROUTED) -> None:
         """A connection for the symbol was opened on that route."""
@@ -176,17 +176,21 @@ class SymbolPipeline:
         self.symbol_state.note_status(status, self._monotonic())
         self.emit_changes()
 
-    def failed(self) -> None:
-        """A bug was met in handling the symbol: halt it. To be called while the exception is handled."""
+    def failed(self, part: str = UNROUTED) -> None:
+        """A bug was met in handling the symbol: halt it. To be called while the exception is handled.
+
+        Args:
+            part: who met it, such as a route: the halt lasts until each that did is `rebuilt`.
+        """
         log.exception(
             "a bug was contained; the symbol is halted", extra=fields(symbol=self.symbol_state.symbol)
         )
-        self.symbol_state.failed(self._monotonic())
+        self.symbol_state.failed(self._monotonic(), part)
         self.emit_changes()
 
-    def rebuilt(self) -> None:
-        """The symbol begins anew after a bug."""
-        self.symbol_state.rebuilt(self._monotonic())
+    def rebuilt(self, part: str = UNROUTED) -> None:
+        """That part of the symbol begins anew after a bug."""
+        self.symbol_state.rebuilt(self._monotonic(), part)
         self.emit_changes()
 
     def check_mute_streams(self) -> None:

@@ -195,3 +195,10 @@ def test_job_that_is_done_is_kept_until_it_is_dropped() -> None:
     assert [made in backlog, len(backlog)] == [False, 0]
     backlog.note(one, NOW)
     assert [made in backlog, len(backlog)] == [False, 1]
+
+
+def test_what_was_found_is_counted() -> None:
+    made = job((1, 3))
+    made.found()
+    made.found()
+    assert made.fetched == 2

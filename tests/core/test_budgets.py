@@ -228,3 +228,11 @@ def test_any_minute_holds_no_more_than_the_limit(requests: list[tuple[float, int
         taken.append((now, weight))
     for start, _ in taken:
         assert sum(weight for at, weight in taken if start <= at < start + 60.0) <= 100
+
+
+def test_other_limit_acts_on_the_next_attempt() -> None:
+    budget = ConnectBudget(1)
+    assert budget.acquire(0.0) == 0.0
+    assert budget.acquire(1.0) > 0.0
+    budget.apply_limit(240)
+    assert budget.acquire(1.0) == 0.0

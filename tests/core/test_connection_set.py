@@ -622,3 +622,26 @@ def test_two_are_looked_at_when_one_is_to_be_renewed() -> None:
     opened(connection_set, 0.0, renew_at=50.0)
     opened(connection_set, 1.0)
     assert connection_set.next_decision_at(40.0) <= 50.0
+
+
+def test_first_message_is_noted_once_and_the_newest_each_time() -> None:
+    record = ConnectionRecord("ws://host", 0.0, 100.0)
+    record.received(1.0)
+    record.received(2.0)
+    assert (record.first_at, record.last_at, record.heard_at) == (1.0, 2.0, 2.0)
+
+
+def test_connection_that_leaves_is_to_be_replaced() -> None:
+    connection_set = new_connection_set()
+    record = connection_set.opened("ws://host", 0.0, 100.0)
+    assert connection_set.wants_connection(1.0) is None
+    record.leave(DisconnectReason.SERVER_SHUTDOWN)
+    assert connection_set.wants_connection(1.0) is Need.SUCCESSOR
+
+
+def test_other_policy_wants_another_connection() -> None:
+    connection_set = new_connection_set()
+    connection_set.opened("ws://host", 0.0, 100.0)
+    connection_set.apply_policy(2, 8.0)
+    assert connection_set.wants_connection(1.0) is Need.SPARE
+    assert (connection_set.silence, connection_set.grace) == (4.0, 0.8)

@@ -208,3 +208,11 @@ def test_failed_reload_keeps_the_time_of_the_last_good_one() -> None:
     assert (state.last_reload_successful, state.last_reload_success_at) == (False, 110.0)
     state.reload_succeeded(120.0)
     assert (state.last_reload_successful, state.last_reload_success_at) == (True, 120.0)
+
+
+def test_outcome_of_a_reload_without_an_env_file_is_noted() -> None:
+    state = new_state()
+    state.note_reload(False)
+    seen = [state.last_reload_successful]
+    state.note_reload(True)
+    assert [*seen, state.last_reload_successful] == [False, True]

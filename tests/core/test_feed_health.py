@@ -49,7 +49,7 @@ def test_silence_has_a_word_for_each_of_its_lengths(now: float, expected: FeedHe
 def test_feed_without_a_connection_is_down() -> None:
     lost = symbol_state()
     lost.disconnected(DisconnectReason.RESET, 102.1)
-    lost.backoff_seconds = 3.2
+    lost.delay_reconnect(3.2)
     assert standing(lost, 102.2) == (FeedHealth.DOWN, "no connection, next attempt in 3 s")
 
 

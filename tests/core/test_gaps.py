@@ -221,3 +221,23 @@ def test_any_history_accounts_for_each_id_once_and_no_count_falls(actions: list[
         assert missing.lost >= before[0]
         assert missing.backfilled >= before[1]
         assert missing.lost + missing.backfilled + late + missing.pending.ids == skipped
+
+
+def test_losses_are_told_once() -> None:
+    ledger = GapLedger()
+    ledger.fetch(True)
+    ledger.skipped(5, 7)
+    ledger.give_up("nobody has them")
+    assert [(loss.first, loss.last, loss.ids) for loss in ledger.take_losses()] == [(5, 7, 3)]
+    assert ledger.take_losses() == []
+
+
+def test_new_gap_is_new_until_it_is_acknowledged() -> None:
+    ledger = GapLedger()
+    ledger.fetch(True)
+    seen = [ledger.has_new_gaps]
+    ledger.skipped(5, 7)
+    seen.append(ledger.has_new_gaps)
+    ledger.acknowledge_gaps()
+    seen.append(ledger.has_new_gaps)
+    assert seen == [False, True, False]

@@ -441,3 +441,10 @@ def test_any_silence_lifts_neither_an_automatic_reason_nor_starting(
         held = gate.active.keys() & (AUTOMATIC | {Reason.STARTING})
         (gate.trip if trips else gate.clear)(reason, now)
         assert held <= gate.active.keys()
+
+
+def test_changes_are_taken_once() -> None:
+    gate = Gate(5.0, ResumePolicy.AUTO, 0.0)
+    gate.trip(Reason.STALE, 1.0)
+    assert [change.added for change in gate.take_changes()] == [(Reason.STALE,)]
+    assert gate.take_changes() == []

@@ -39,3 +39,10 @@ def test_any_latencies_confirm_a_delay_only_while_the_last_three_are_late(latenc
         rule.is_over(latency)
         last = latencies[max(0, position - CONFIRMATIONS) : position]
         assert rule.is_confirmed is (len(last) == CONFIRMATIONS and min(last) > 1.0)
+
+
+def test_other_limit_judges_the_next_latency() -> None:
+    rule = LatencyRule(1.0)
+    assert rule.is_over(1.5)
+    rule.apply_limit(2.0)
+    assert not rule.is_over(1.5)

@@ -86,3 +86,13 @@ def test_good_message_without_a_newest_one_proves_no_time() -> None:
     route = RouteState("", STALE_AFTER, now=0.0)
     route.began_well(1.0)
     assert route.good_for == 0.0
+
+
+def test_only_a_route_without_connection_is_put_off() -> None:
+    route = RouteState("", STALE_AFTER, now=0.0)
+    route.delay_reconnect(4.0)
+    assert route.backoff_seconds == 4.0
+    route.connected()
+    assert route.backoff_seconds == 0.0
+    route.delay_reconnect(4.0)
+    assert route.backoff_seconds == 0.0

@@ -675,3 +675,13 @@ def test_quotes_out_of_order_now_and_then_are_never_a_new_beginning() -> None:
     for ten in range(10, 200, 10):
         assert sequence.admit(quote(ten))
         assert not sequence.admit(quote(ten - 5))
+
+
+def test_repetitions_are_copies_only_while_two_connections_overlap() -> None:
+    sequence = StepSequence("trade_id")
+    assert sequence.admit(trade(1))
+    sequence.begin_overlap()
+    assert not sequence.admit(trade(1))
+    sequence.end_overlap()
+    assert not sequence.admit(trade(1))
+    assert (sequence.copies, sequence.duplicates) == (1, 1)

@@ -52,3 +52,11 @@ def test_changed_limit_counts_at_once() -> None:
     staleness = StalenessRule(limit=10.0, now=100.0)
     staleness.limit = 2.0
     assert staleness.is_stale(now=102.0)
+
+
+def test_other_limit_and_a_message_that_is_due_later_move_the_deadline() -> None:
+    rule = StalenessRule(10.0, 0.0)
+    rule.apply_limit(3.0)
+    assert rule.deadline == 3.0
+    rule.expect_after(60.0)
+    assert (rule.deadline, rule.is_stale(62.9), rule.is_stale(63.0)) == (63.0, False, True)

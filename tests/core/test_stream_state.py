@@ -54,3 +54,9 @@ def test_sequence_is_by_the_rule_of_the_stream() -> None:
         True,
     ]
     assert (trades.sequence.gaps, quotes.sequence.gaps) == (1, 0), "only the ids of trades are without holes"
+
+
+def test_stream_that_moves_to_another_route_is_silent_since_that_began() -> None:
+    trades = new_stream_state("trade", RouteState("a", STALE_AFTER, now=2.0))
+    trades.move_to(RouteState("b", STALE_AFTER, now=8.0))
+    assert (trades.route.name, trades.silent_for(9.0)) == ("b", 1.0)

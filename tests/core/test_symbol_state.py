@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -857,3 +858,103 @@ def test_any_duration_is_counted_in_the_bucket_where_it_belongs(durations: list[
     ):
         assert found.counts == expected.counts
         assert found.total == pytest.approx(expected.total)
+
+
+MARKET, PUBLIC = "market", "public"
+
+
+def routed_symbol_state() -> SymbolState:
+    """A symbol whose trades and quotes come by different routes."""
+    symbol_state = new_symbol_state()
+    trades, quotes = SPOT.parse_stream("trade"), SPOT.parse_stream("bookTicker")
+    routed = (replace(trades, route=MARKET), replace(quotes, route=PUBLIC))
+    symbol_state.begin(routed, measures_latency=True, now=0.0)
+    return symbol_state
+
+
+def test_every_route_must_be_connected_and_the_number_of_connections_is_that_of_all() -> None:
+    symbol_state = routed_symbol_state()
+    assert (symbol_state.is_connected, symbol_state.open_connections) == (False, 0)
+    symbol_state.connected(0.1, MARKET)
+    assert not symbol_state.is_connected
+    symbol_state.connected(0.1, PUBLIC)
+    assert (symbol_state.is_connected, symbol_state.open_connections) == (True, 2)
+    symbol_state.disconnected(DisconnectReason.RESET, 0.2, PUBLIC)
+    assert not symbol_state.is_connected
+    assert Reason.DISCONNECTED in symbol_state.gate.active
+
+
+def test_gate_opens_only_on_good_data_of_every_route() -> None:
+    symbol_state = routed_symbol_state()
+    symbol_state.connected(0.1, MARKET)
+    symbol_state.connected(0.1, PUBLIC)
+    for second in range(1, 9):
+        trade(symbol_state, float(second))
+    assert symbol_state.gate.active.keys() == {Reason.STARTING}
+    newest = [symbol_state.last_message_at]
+    quote(symbol_state, 8.5)
+    assert not symbol_state.gate.halted
+    newest.append(symbol_state.last_message_at)
+    assert (newest, symbol_state.age(9.0)) == ([None, 8.0], 1.0)
+
+
+def test_route_that_falls_silent_halts_although_the_other_goes_on() -> None:
+    symbol_state = routed_symbol_state()
+    symbol_state.connected(0.1, MARKET)
+    symbol_state.connected(0.1, PUBLIC)
+    quote(symbol_state, 1.0)
+    trade(symbol_state, 1.0)
+    assert symbol_state.deadline == 1.0 + STALE_AFTER
+    trade(symbol_state, STALE_AFTER)
+    symbol_state.tick(1.0 + STALE_AFTER)
+    assert Reason.STALE in symbol_state.gate.causes
+    trade(symbol_state, 1.5 + STALE_AFTER)
+    assert Reason.STALE in symbol_state.gate.causes, "trades say nothing of quotes"
+    quote(symbol_state, 2.0 + STALE_AFTER)
+    assert Reason.STALE not in symbol_state.gate.causes
+
+
+def test_bug_on_one_route_is_over_only_when_that_route_is_rebuilt() -> None:
+    symbol_state = routed_symbol_state()
+    symbol_state.failed(1.0, MARKET)
+    symbol_state.failed(1.0, PUBLIC)
+    symbol_state.rebuilt(2.0, MARKET)
+    assert Reason.INTERNAL in symbol_state.gate.causes
+    symbol_state.rebuilt(3.0, PUBLIC)
+    assert Reason.INTERNAL not in symbol_state.gate.causes
+
+
+def test_rebuilding_one_route_leaves_the_sequences_of_the_other() -> None:
+    symbol_state = routed_symbol_state()
+    trade(symbol_state, 1.0)
+    quote(symbol_state, 1.0)
+    symbol_state.failed(2.0, PUBLIC)
+    symbol_state.rebuilt(2.0, PUBLIC)
+    newest = {state.stream.name: state.sequence.newest for state in symbol_state.streams.values()}
+    assert newest["trade"] is not None
+    assert newest["bookTicker"] is None
+
+
+def test_route_that_waits_longest_is_the_backoff_that_is_shown() -> None:
+    symbol_state = routed_symbol_state()
+    symbol_state.delay_reconnect(3.0, MARKET)
+    symbol_state.delay_reconnect(8.0, PUBLIC)
+    assert symbol_state.backoff_seconds == 8.0
+    symbol_state.connected(1.0, PUBLIC)
+    assert symbol_state.backoff_seconds == 3.0
+    symbol_state.delay_reconnect(5.0, PUBLIC)
+    assert symbol_state.backoff_seconds == 3.0, "what is connected waits for nothing"
+
+
+def test_next_message_that_is_expected_sooner_moves_the_deadline_back() -> None:
+    symbol_state = new_symbol_state()
+    assert not symbol_state.expect_next(60.0)
+    assert symbol_state.deadline == 60.0 + STALE_AFTER
+    assert symbol_state.expect_next(0.0)
+    assert symbol_state.deadline == STALE_AFTER
+
+
+def test_messages_that_came_during_a_rebuild_are_counted() -> None:
+    symbol_state = new_symbol_state()
+    symbol_state.discard()
+    assert symbol_state.counts.discarded == 1

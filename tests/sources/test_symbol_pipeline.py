@@ -401,9 +401,6 @@ async def test_silence_of_one_route_halts_in_time_and_no_other_vouches_for_it(
     bench.pipeline.stop()
 
 
-@pytest.mark.xfail(
-    reason="a stream keeps the state of the route that it had before: see `_take_up`", strict=True
-)
 async def test_route_that_goes_and_comes_again_is_spoken_for_by_its_streams() -> None:
     bench = routed_bench()
     bench.pipeline.begin([bench.streams[0]], measures_latency=True)

@@ -18,7 +18,7 @@ from feedd.core.backoff import Backoff
 from feedd.core.connection_set import ConnectionRecord
 from feedd.errors import DecodeError
 from feedd.logs import fields
-from feedd.model import EventFrame, InvalidReason, Stream, Subscription
+from feedd.model import UNROUTED, EventFrame, InvalidReason, Stream, Subscription
 from feedd.sources.symbol_pipeline import SymbolPipeline
 from feedd.venues.binance.common.control_replies import ControlReply, Drifted, ServerShutdown
 from feedd.venues.binance.common.envelope import stream_in
@@ -52,6 +52,8 @@ class Demultiplexer:
         leaving: Callable[[ConnectionRecord], None],
         monotonic: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
+        *,
+        part: str = UNROUTED,
     ) -> None:
         subscriptions = {
             Subscription(pipeline.symbol_state.symbol, stream): pipeline
@@ -69,6 +71,7 @@ class Demultiplexer:
         self._leaving = leaving
         self._monotonic = monotonic
         self._chance = chance
+        self._part = part
         decoder = open_decoder(subscriptions)
         self._second_look = decoder.second_look
         self._peeked = {
@@ -178,14 +181,14 @@ class Demultiplexer:
 
     def _contain(self, pipeline: SymbolPipeline) -> None:
         """Halt the symbol that a bug was met with, and take it up again after a while."""
-        pipeline.failed()
+        pipeline.failed(self._part)
         delay = self._backoffs[pipeline].delay(self._chance())
         self._rebuilding[pipeline] = asyncio.get_running_loop().call_later(delay, self._rebuild, pipeline)
         self._straighten()
 
     def _rebuild(self, pipeline: SymbolPipeline) -> None:
         del self._rebuilding[pipeline]
-        pipeline.rebuilt()
+        pipeline.rebuilt(self._part)
         self._straighten()
 
     def _refuse(self, error: DecodeError, raw: bytes, read_at: float) -> None:

@@ -110,18 +110,23 @@ class LiveFeed:
             except Exception:
                 # A bug in handling these symbols must not take the others down, nor hide.
                 for pipeline in self._pipelines:
-                    pipeline.failed()
+                    pipeline.failed(self._route.name)
             finally:
                 self._demultiplexer.stop()
             await self._pause(self._dialler.delay_after_bug(self._chance()))
             self._begin()
             for pipeline in self._pipelines:
-                pipeline.rebuilt()
+                pipeline.rebuilt(self._route.name)
 
     def _begin(self) -> None:
         self._connection_set = ConnectionSet(self._policy.redundancy, self._stale_after)
         self._demultiplexer = Demultiplexer(
-            self._venue.decoder, self._pipelines, self._route.streams, self._is_leaving, self._monotonic
+            self._venue.decoder,
+            self._pipelines,
+            self._route.streams,
+            self._is_leaving,
+            self._monotonic,
+            part=self._route.name,
         )
         self._sockets: dict[ConnectionRecord, Connection] = {}
 
@@ -200,7 +205,7 @@ class LiveFeed:
 
     def _show_backoff(self, seconds: float) -> None:
         for pipeline in self._pipelines:
-            pipeline.delay_reconnect(seconds)
+            pipeline.delay_reconnect(seconds, self._route.name)
 
     async def _dial(self, need: Need) -> None:
         """Make one attempt, and use the connection that comes of it until it ends."""

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 TURN: Final = 64
 """How many messages are handed on before everything else has its turn: less than a millisecond's work."""
+_PART: Final = "backfill"
+"""What the symbol's state knows a bug of the worker by."""
 STEP_SECONDS: Final = 1.0
 """How often the worker looks around while something is missing, and may write to the log."""
 
@@ -146,11 +148,11 @@ class Backfill:
             await self._fetch(job, job.page(self._history(job).page_max), pipeline)
         except Exception:
             # As wherever a symbol is handled: a bug halts it, and it begins anew after a while.
-            pipeline.failed()
+            pipeline.failed(_PART)
             job.stream_state.sequence.ledger.give_up("a bug was met")
             await asyncio.sleep(self._timing.after_bug)
             if self._pipelines.get(job.stream_state.symbol) is pipeline:
-                pipeline.rebuilt()
+                pipeline.rebuilt(_PART)
 
     async def _fetch(self, job: Job, page: HistoryPage, pipeline: SymbolPipeline) -> None:
         try:
