@@ -36,7 +36,7 @@ NATIVE = (
     "sources/live/demux",
     "sources/live/frame_reader",
     "sources/symbol_pipeline",
-    "venues/binance/common/envelope",
+    "venues/binance/common/peek",
     "venues/binance/spot/decode",
 )
 

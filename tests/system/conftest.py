@@ -22,7 +22,8 @@ NEXT_IN_BOX = "/srv/feedd-next"
 WHEELS_IN_BOX = "/srv/wheels"
 NEXT_VERSION = f"{__version__}.post1"
 PYTHON = "/usr/bin/python3"
-INSTALL_SECONDS = 60.0
+INSTALL_SECONDS = 150.0
+"""It compiles, beside other tests that take the other core: patience with a busy machine, no promise."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

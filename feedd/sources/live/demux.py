@@ -21,7 +21,7 @@ from feedd.logs import fields
 from feedd.model import UNROUTED, EventFrame, InvalidReason, Stream, Subscription
 from feedd.sources.symbol_pipeline import SymbolPipeline
 from feedd.venues.binance.common.control_replies import ControlReply, Drifted, ServerShutdown
-from feedd.venues.binance.common.envelope import stream_in
+from feedd.venues.binance.common.peek import stream_in
 from feedd.venues.venue import Decoder, StreamDecoder
 
 log = logging.getLogger(__name__)

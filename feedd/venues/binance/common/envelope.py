@@ -21,8 +21,6 @@ class _Envelope(msgspec.Struct):
 
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
 """No stream of Binance comes near it; a full 5,000-level book has about 0.4 MB."""
-_NAME_AT: Final = len(b'{"stream":"')
-"""Where a combined frame has the name of its stream."""
 
 _open: Final = msgspec.json.Decoder(_Envelope).decode
 
@@ -45,9 +43,3 @@ def _payload_in(frame: bytes) -> bytes | None:
         return bytes(_open(frame).data)
     except msgspec.ValidationError:
         return None  # no envelope, so it is the payload itself
-
-
-def stream_in(frame: bytes) -> bytes:
-    """Peek at the name of the stream that a combined frame seems to be of; nothing where it has none."""
-    end = frame.find(b'"', _NAME_AT)
-    return b"" if end < 0 else frame[_NAME_AT:end]

@@ -27,8 +27,8 @@ from feedd.venues.binance.common.control_replies import (
     is_shutdown,
     kind_of,
 )
-from feedd.venues.binance.common.envelope import stream_in
 from feedd.venues.binance.common.frame import Frame
+from feedd.venues.binance.common.peek import stream_in
 from feedd.venues.binance.spot.payloads import Candle, Depth, Kline, Payload
 from feedd.venues.binance.spot.streams import EVENT_NAMES, STREAMS
 from feedd.venues.binance.spot.strict import STRICT_DECODERS

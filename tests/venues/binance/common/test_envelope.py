@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedd.venues.binance.common.envelope import combined_form, raw_form, stream_in
+from feedd.venues.binance.common.envelope import combined_form, raw_form
 
 NAME = "btcusdt@trade"
 PAYLOAD = b'{"e":"trade","E":1795000000123, "s":"BTCUSDT","p":"1.2300","\\u006d":true}'
@@ -41,16 +41,3 @@ def test_payload_without_an_envelope_gets_one() -> None:
 def test_any_payload_comes_out_as_it_went_in(payload: dict[str, object]) -> None:
     text = orjson.dumps(payload)
     assert raw_form(combined_form(NAME, text)) == text
-
-
-@pytest.mark.parametrize(
-    ("frame", "name"),
-    [
-        (b'{"stream":"btcusdt@trade","data":{}}', b"btcusdt@trade"),
-        (b'{"stream":""}', b""),
-        (b"{}", b""),
-        (b"", b""),
-    ],
-)
-def test_name_is_peeked_at_where_a_combined_frame_has_it(frame: bytes, name: bytes) -> None:
-    assert stream_in(frame) == name
