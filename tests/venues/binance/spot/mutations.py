@@ -35,6 +35,7 @@ from feedd.venues.binance.common.control_replies import ControlReply, Drifted, S
 from feedd.venues.binance.spot.decode import SpotDecoder
 from feedd.venues.binance.spot.streams import STREAMS as STREAM_NAMES
 from feedd.venues.binance.spot.tables import SPOT
+from feedd.venues.venue import Decoder
 from tests.venues.binance.spot.recording import RECORDED, recorded_frames
 
 START: Final = 1_795_000_000
@@ -383,10 +384,15 @@ def mutations(frames: Frames, random: Random) -> Iterator[Mutation]:
 # --- what becomes of them
 
 
+OpenDecoder = Callable[[Iterable[Subscription]], Decoder]
+
+
 class Line:
     """One symbol's way in, from bytes to its session: all of its feed but the socket."""
 
-    def __init__(self, symbol: str, subscriptions: list[Subscription]) -> None:
+    def __init__(
+        self, symbol: str, subscriptions: list[Subscription], open_decoder: OpenDecoder = SPOT.decoder
+    ) -> None:
         streams = [subscription.stream for subscription in subscriptions]
         limits = SymbolLimits(10.0, 1.0, 5.0, ResumePolicy.AUTO)
         self._now = 0.0
@@ -394,7 +400,7 @@ class Line:
         self._pipeline = SymbolPipeline(self._symbol_state, self._deliver, lambda *_: None, lambda: self._now)
         self._pipeline.connected()
         self._demultiplexer = Demultiplexer(
-            SPOT.decoder, [self._pipeline], streams, self._leaving, lambda: self._now
+            open_decoder, [self._pipeline], streams, self._leaving, lambda: self._now
         )
         self._link = ConnectionRecord("", 0.0, 0.0)
         self._demultiplexer.opened(self._link)
@@ -470,20 +476,20 @@ Outcomes = Counter[tuple[str, str]]
 """How often a damage had an outcome."""
 
 
-def lines() -> dict[str, Line]:
+def lines(open_decoder: OpenDecoder = SPOT.decoder) -> dict[str, Line]:
     """Return a line for each symbol that frames come from."""
     of_market = [Subscription(symbol, SPOT.parse_stream(name)) for symbol in SYMBOLS for name in STREAM_NAMES]
     by_symbol: dict[str, list[Subscription]] = {}
     for subscription in (*of_market, *RECORDED.values()):
         by_symbol.setdefault(subscription.symbol, []).append(subscription)
-    return {symbol: Line(symbol, subscriptions) for symbol, subscriptions in by_symbol.items()}
+    return {symbol: Line(symbol, subscriptions, open_decoder) for symbol, subscriptions in by_symbol.items()}
 
 
-async def prove(most: int, seed: int) -> Outcomes:
+async def prove(most: int, seed: int, open_decoder: OpenDecoder = SPOT.decoder) -> Outcomes:
     """Send so many damaged frames through. Raises AssertionError, naming the frame, where one is lost."""
     outcomes: Outcomes = Counter()
     random = Random(seed)
-    by_symbol = lines()
+    by_symbol = lines(open_decoder)
     for frames in passes():
         for symbol in by_symbol.keys() - set(SYMBOLS):
             by_symbol[symbol].begin_anew()  # a recording knows no new ids

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from random import Random
 
 import pytest
 
-from feedd.core.symbol_state import SymbolState
-from feedd.model import InvalidReason
+from feedd.errors import DecodeError
+from feedd.model import Event, InvalidReason, Subscription
+from feedd.venues.binance.common.control_replies import ControlReply, DecodedFrame
+from feedd.venues.binance.common.frame import Frame
+from feedd.venues.binance.spot.decode import SpotDecoder
+from feedd.venues.venue import StreamDecoder
 from tests.venues.binance.spot import mutations
-from tests.venues.binance.spot.mutations import DAMAGES, Mutation, passes, prove
+from tests.venues.binance.spot.mutations import DAMAGES, Mutation, OpenDecoder, passes, prove
 
 FRAMES = 60_000
 OF_THE_SOCKET = (InvalidReason.BINARY, InvalidReason.TOO_BIG)
@@ -44,28 +49,56 @@ def test_same_seed_damages_in_the_same_way() -> None:
     assert some_mutations(1) != some_mutations(2)
 
 
-def raise_for(symbol_state: SymbolState, *_: object) -> None:
-    raise OverflowError("where nobody expects it")
+class WithSecondLook:
+    """Spot's decoder with another second look, which takes the place of a bug in it."""
+
+    def __init__(self, subscriptions: Iterable[Subscription]) -> None:
+        self._decoder = SpotDecoder(subscriptions)
+        self.stream_decoders: Mapping[bytes, StreamDecoder] = self._decoder.stream_decoders
+
+    def second_look(self, frame: bytes) -> DecodedFrame:
+        return self._decoder.second_look(frame)
 
 
-def do_nothing(symbol_state: SymbolState, *_: object) -> None:
-    pass
+class Raising(WithSecondLook):
+    def second_look(self, frame: bytes) -> DecodedFrame:
+        raise OverflowError("where nobody expects it")
 
 
-@pytest.mark.interpreted
-@pytest.mark.parametrize(
-    ("method", "bug"),
-    [
-        ("invalid", raise_for),
-        ("invalid", do_nothing),
-        ("receive", raise_for),
-        ("receive", do_nothing),
-        ("unknown_fields", raise_for),
-    ],
-)
-async def test_proof_names_the_frame_that_is_lost(
-    monkeypatch: pytest.MonkeyPatch, method: str, bug: Callable[..., None]
-) -> None:
-    monkeypatch.setattr(SymbolState, method, bug)
+class Swallowing(WithSecondLook):
+    def second_look(self, frame: bytes) -> DecodedFrame:
+        return ControlReply(None, None)
+
+
+class Forgiving(WithSecondLook):
+    """What can't be trusted passes for the message before it."""
+
+    def second_look(self, frame: bytes) -> DecodedFrame:
+        with suppress(DecodeError):
+            self._last = super().second_look(frame)
+        return self._last
+
+
+class FirstLook:
+    """The first look of one stream, which takes every message for the first one."""
+
+    def __init__(self, decoder: StreamDecoder) -> None:
+        self.name = decoder.name
+        self._decoder = decoder
+        self._first: Frame[Event] | None = None
+
+    def first_look(self, frame: bytes) -> Frame[Event] | None:
+        self._first = self._first or self._decoder.first_look(frame)
+        return self._first
+
+
+class Repeating(WithSecondLook):
+    def __init__(self, subscriptions: Iterable[Subscription]) -> None:
+        super().__init__(subscriptions)
+        self.stream_decoders = {name: FirstLook(each) for name, each in self.stream_decoders.items()}
+
+
+@pytest.mark.parametrize("open_decoder", [Raising, Swallowing, Forgiving, Repeating])
+async def test_proof_names_the_frame_that_is_lost(open_decoder: OpenDecoder) -> None:
     with pytest.raises(AssertionError, match=r"^frame \d+ of seed 7, [a-z ]+: b"):
-        await prove(1_000, seed=7)
+        await prove(1_000, seed=7, open_decoder=open_decoder)
