@@ -6,6 +6,7 @@ install is left alone: what is compiled beside the sources of a checkout would g
 
 from __future__ import annotations
 
+import os
 import shlex
 import sysconfig
 from pathlib import Path
@@ -53,7 +54,9 @@ def extensions() -> list[Extension]:
         return []
     from mypyc.build import mypycify
 
-    found: list[Extension] = mypycify(["--strict", *(f"feedd/{name}.py" for name in NATIVE)], opt_level="3")
+    level = os.environ.get("MYPYC_OPT_LEVEL", "3")  # as mypy's own build has it: 0 compiles much sooner
+
+    found: list[Extension] = mypycify(["--strict", *(f"feedd/{name}.py" for name in NATIVE)], opt_level=level)
     return found
 
 

@@ -67,7 +67,8 @@ def box(wheels: Path, next_checkout: Path) -> Iterator[Box]:
 
 def try_install(box: Box, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Install feedd in the box, or try to."""
-    command = [f"{IN_BOX}/deploy/install", "--wheels", WHEELS_IN_BOX, *arguments]
+    # What is compiled here is not measured, so that it need not be compiled well.
+    command = ["env", "MYPYC_OPT_LEVEL=0", f"{IN_BOX}/deploy/install", "--wheels", WHEELS_IN_BOX, *arguments]
     return box.run(*command, check=False, timeout=INSTALL_SECONDS)
 
 
