@@ -130,7 +130,14 @@ class WeightBudget:
         A fifth: the rest is for the clock, the status, and other programs. Above four fifths of use by all
         programs of the address feedd stands back for a minute.
         """
-        return cls(weight_per_minute // 5, weight_per_minute * 4 // 5)
+        budget = cls(0, 0)
+        budget.apply_share(weight_per_minute)
+        return budget
+
+    def apply_share(self, weight_per_minute: int) -> None:
+        """Keep to that venue's limits from now on; what was used, and asked for, still counts."""
+        self._limit = weight_per_minute // 5
+        self._used_max = weight_per_minute * 4 // 5
 
     def acquire(self, weight: int, now: float) -> float:
         """Take that weight, which is within the limit. Returns 0, or the seconds after which to ask again."""

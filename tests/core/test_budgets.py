@@ -236,3 +236,16 @@ def test_other_limit_acts_on_the_next_attempt() -> None:
     assert budget.acquire(1.0) > 0.0
     budget.apply_limit(240)
     assert budget.acquire(1.0) == 0.0
+
+
+def test_other_venues_share_forgets_neither_what_was_used_nor_a_pause() -> None:
+    budget = WeightBudget.under(6000)
+    assert budget.acquire(1200, 1000.0) == 0.0
+    budget.apply_share(6000)
+    assert budget.acquire(25, 1001.0) == 59.0
+    budget.note_used(960, 1002.0)
+    assert budget.acquire(25, 1060.0) == 0.0
+    budget.apply_share(1200)
+    assert budget.acquire(240, 1061.0) > 0.0
+    budget.note_used(960, 1062.0)
+    assert budget.acquire(25, 1063.0) == 59.0

@@ -56,7 +56,7 @@ class Backfill:
         self._connects = connects
         self._monotonic = monotonic
         self._chance = chance
-        self._given_weights = weights
+        self._is_weight_given = weights is not None
         self._weights = WeightBudget.under(0) if weights is None else weights
         self._backlog = Backlog(self._timing)
         self._venue: Venue | None = None
@@ -66,8 +66,8 @@ class Backfill:
 
     def apply_settings(self, venue: Venue | None, pipelines: Mapping[str, SymbolPipeline]) -> None:
         """Fetch from that venue what these symbols miss; nothing at all where it is None."""
-        if venue is not None and self._given_weights is None and venue != self._venue:
-            self._weights = WeightBudget.under(venue.rules.weight_per_minute)
+        if venue is not None and not self._is_weight_given:
+            self._weights.apply_share(venue.rules.weight_per_minute)
         self._venue = venue
         self._pipelines = dict(pipelines)
         stream_states = {
