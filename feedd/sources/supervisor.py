@@ -135,8 +135,8 @@ class FeedSupervisor:
         self._pipelines: dict[str, SymbolPipeline] = {}
         self._running: dict[FeedKey, _Running] = {}
         self._clock_poller: ClockPoller | None = None
-        self._asked: tuple[Venue | None, list[asyncio.Task[None]]] = (None, [])
-        """The venue that is asked for its time and the symbols' status, and who asks."""
+        self._asked: tuple[tuple[str, str] | None, list[asyncio.Task[None]]] = (None, [])
+        """Which venue is asked for its time and the symbols' status, at which address, and who asks."""
 
     async def end_outdated(self, settings: Settings) -> None:
         """End every feed that these settings don't have, or have otherwise: the first half of a change.
@@ -259,13 +259,14 @@ class FeedSupervisor:
 
     def _ask_venue(self, venue: Venue | None) -> None:
         """Ask that venue for its time and status; nobody where it is None."""
+        address = None if venue is None else (venue.name, venue.rest_url)
         asked, tasks = self._asked
-        if venue == asked:
+        if address == asked:
             return
         for task in tasks:
             task.cancel()
         self._clock_poller = None
-        self._asked = (venue, [] if venue is None else self._pollers(venue))
+        self._asked = (address, [] if venue is None else self._pollers(venue))
 
     def _pollers(self, venue: Venue) -> list[asyncio.Task[None]]:
         http = RestClient(self._http, self._state.connect_budget, self._monotonic)
